@@ -1,0 +1,187 @@
+"""The parts of an experiment, built from its config and checked, before anything is trained."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import partial
+from types import ModuleType
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from cvjax import config as configs
+from cvjax import lookup, optim, parallel
+from cvjax.config import UserError
+from cvjax.data._source import Source
+from cvjax.preprocess import Augment, Pixels
+from cvjax.state import State, key
+
+
+@dataclass(frozen=True)
+class Loading:
+    """`config.data`, less what the source itself takes: which splits, and how examples reach the devices.
+
+    Attributes:
+        batch_size: global, over all devices of all hosts.
+        cache: "device" keeps a small set whole on every device, where the compiled step draws its batches; "none" streams.
+        workers: decoding threads or processes; 0 means one per core.
+        worker_kind: "thread", or "process" for slow Python transforms on many cores.
+    """
+
+    train: str
+    val: str
+    batch_size: int
+    test: str = ""
+    cache: str = "none"
+    workers: int = 0
+    worker_kind: str = "thread"
+
+    def __post_init__(self) -> None:
+        for name, words in (("cache", ("none", "device")), ("worker_kind", ("thread", "process"))):
+            if getattr(self, name) not in words:
+                raise UserError(f"config.data.{name} is '{getattr(self, name)}'; have: {', '.join(words)}")
+        if self.workers < 0:
+            raise UserError(f"config.data.workers is {self.workers}; 0 means one per core")
+
+
+@dataclass(frozen=True)
+class Training:
+    """`config.train`: how long, and how often what happens. Durations are "30 epochs" or "500 steps".
+
+    Attributes:
+        accumulate: micro-batches per update; the update is that of the whole batch (BatchNorm sees micro-batches).
+        monitor, mode: the metric that chooses the best checkpoint, and whether "max" or "min" is best.
+        patience: stop when the monitored value has not improved for this long; "" never stops early.
+        keep: how many of the latest checkpoints stay on disk, besides the best.
+    """
+
+    duration: str
+    accumulate: int = 1
+    log_every: str = "50 steps"
+    eval_every: str = "1 epochs"
+    checkpoint_every: str = "1 epochs"
+    monitor: str = "val/top1"
+    mode: str = "max"
+    patience: str = ""
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("max", "min"):
+            raise UserError(f"config.train.mode is '{self.mode}'; have: max, min")
+        for name in ("accumulate", "keep"):
+            if getattr(self, name) < 1:
+                raise UserError(f"config.train.{name} is {getattr(self, name)}; it must be at least 1")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment with every name resolved. `splits` holds the opened sources: train, val and, if asked for, test."""
+
+    config: ConfigDict
+    seed: int
+    task: ModuleType
+    loss: Callable
+    model_file: ModuleType
+    model: nn.Module
+    splits: dict[str, Source]
+    loading: Loading
+    pixels: Pixels
+    augment: Augment
+    training: Training
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self.splits["train"]) // self.loading.batch_size
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps("duration")
+
+    def steps(self, name: str) -> int:
+        """A duration of `config.train` in steps, at least one."""
+        found = configs.steps(getattr(self.training, name), self.steps_per_epoch, f"config.train.{name}")
+        if found < 1:
+            raise UserError(f"config.train.{name} is '{getattr(self.training, name)}'; it must be at least one step")
+        return found
+
+    def blank(self) -> dict[str, jax.Array]:
+        """Model inputs of one black picture; for shapes only."""
+        return {"image": jnp.zeros((1, self.pixels.size, self.pixels.size, self.pixels.channels))}
+
+
+def build(config: ConfigDict, *, only: tuple[str, ...] = ("train", "val", "test")) -> Experiment:
+    """Resolves every section of a config. Opens the named splits; reads no example. Raises UserError."""
+    read = configs.Reading(config)
+    task_settings, model_settings = read.task, read.model
+    task = _named("task", "tasks", task_settings)
+    model_file = _named("model", "models", model_settings)
+    loading, splits = _open(read.data, only)
+    info = next(iter(splits.values())).info
+    experiment = Experiment(
+        config=config,
+        seed=read.seed,
+        task=task,
+        loss=partial(task.loss, **configs.checked("task", task.loss, task_settings, ("outputs", "batch"))),
+        model_file=model_file,
+        model=configs.call("model", model_file.Model, model_settings, **task.fields(info)),
+        splits=splits,
+        loading=loading,
+        pixels=configs.call("image", Pixels, read.image),
+        augment=configs.call("augment", Augment, read.augment),
+        training=configs.call("train", Training, read.train),
+    )
+    assert read.optim, "made in initial_state, when the parameters are known"
+    read.done()
+    _check(experiment)
+    return experiment
+
+
+def initial_state(experiment: Experiment) -> tuple[State, optax.GradientTransformation, Callable]:
+    """Step 0 on every device, the optimiser, and the learning rate as a function of the step."""
+    init = jax.jit(lambda k: experiment.model.init(k, experiment.blank(), train=False))
+    variables = init(key(experiment.seed, "init", 0))
+    params = variables["params"]
+    optimiser, schedule = configs.call(
+        "optim", optim.make, experiment.config.optim.to_dict(), params=params, total_steps=experiment.total_steps,
+        steps_per_epoch=experiment.steps_per_epoch, layer=getattr(experiment.model_file, "layer", None))
+    state = State(step=jnp.int32(0), params=params, stats=variables.get("batch_stats", {}), opt=jax.jit(optimiser.init)(params))
+    return parallel.replicate(state), optimiser, schedule
+
+
+def _named(section: str, folder: str, settings: dict) -> ModuleType:
+    """The module that a section's `name` means; takes the name out of the settings."""
+    if "name" not in settings:
+        raise UserError(f"config.{section}.name is missing; have: {', '.join(lookup.names(folder))}")
+    return lookup.find(folder, settings.pop("name"))
+
+
+def _open(data: dict, only: tuple[str, ...]) -> tuple[Loading, dict[str, Source]]:
+    """The data section, divided: what Loading has fields for is the loop's, the rest goes to the source's `load`."""
+    source = _named("data", "data", data)
+    ours = {field.name for field in fields(Loading)}
+    loading = configs.call("data", Loading, {name: value for name, value in data.items() if name in ours})
+    theirs = {name: value for name, value in data.items() if name not in ours}
+    wanted = {name: getattr(loading, name) for name in only if getattr(loading, name)}
+    return loading, {name: configs.call("data", source.load, theirs, split=split) for name, split in wanted.items()}
+
+
+def _check(experiment: Experiment) -> None:
+    """What can be wrong between sections. Raises UserError."""
+    e, batch = experiment, experiment.loading.batch_size
+    parallel.check_divides(batch, "config.data.batch_size", e.training.accumulate)
+    classes = {name: source.info.classes for name, source in e.splits.items()}
+    for name, names in classes.items():
+        if names != next(iter(classes.values())):
+            odd = sorted(set(names) ^ set(next(iter(classes.values()))))
+            raise UserError(f"the {name} split has other classes than {next(iter(classes))}: {', '.join(odd[:5])}")
+        if not len(e.splits[name]):
+            raise UserError(f"config.data.{name}='{getattr(e.loading, name)}' holds no example")
+    if "train" in e.splits and not e.steps_per_epoch:
+        raise UserError(f"config.data.batch_size={batch} is larger than the {len(e.splits['train'])} training examples")
+    if e.loading.cache == "device" and e.augment.on_host:
+        raise UserError("config.augment.crop='resized' and randaugment work on the host: set config.data.cache='none'")
+    rows = batch // jax.device_count() // e.training.accumulate
+    if rows % 2 and (e.augment.mixup or e.augment.cutmix):
+        raise UserError(f"mixup and cutmix pair neighbours, but a device holds {rows} examples; make config.data.batch_size even per device")

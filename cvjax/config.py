@@ -1,0 +1,234 @@
+"""Experiments: read a file, hand each section whole to one function, and let no key go unread.
+
+An experiment is a Python file with `get_config(arg) -> ConfigDict`. Its sections (`model`, `data`, `optim`, ...) are the
+keyword arguments of one function each, so a signature is the schema: a typo, a missing key or a wrong type is a message
+that names the key. This file is also all that an experiment may import from cvjax; it must stay free of JAX.
+"""
+
+import difflib
+import importlib.util
+import inspect
+import json
+import math
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+
+class UserError(ValueError):
+    """A mistake the user can mend. One line that names the thing and the fix; the launcher prints it and exits with 2."""
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(word), list(words), n=1)
+    return f", did you mean '{close[0]}'?" if close else ""
+
+
+# ---- what an experiment file uses
+
+
+def experiment(**sections: Any) -> ConfigDict:
+    """A locked config from plain dicts. Locked: overriding a key that does not exist is an error."""
+    return ConfigDict(sections).lock()
+
+
+def args(arg: str | None, **defaults: Any) -> types.SimpleNamespace:
+    """Reads the text behind the colon of `--config=file.py:variant=56,smoke` by the types of `defaults`.
+
+    A word alone means True. Raises UserError for a name that has no default here or a value of another type.
+    """
+    values = dict(defaults)
+    for part in filter(None, (arg or "").split(",")):
+        key, equals, text = part.partition("=")
+        if key not in defaults:
+            raise UserError(f"unknown config argument '{key}'{did_you_mean(key, defaults)}; this file takes: {_signature(defaults)}")
+        if not equals and defaults[key] is not False:
+            raise UserError(f"config argument '{key}' needs a value: {key}=...")
+        values[key] = _parse(text if equals else "true", type(defaults[key]), f"config argument '{key}'")
+    return types.SimpleNamespace(**values)
+
+
+def smoke(config: ConfigDict) -> ConfigDict:
+    """The same experiment as a two-step run on eight fake images: what tests and `:smoke` use."""
+    with config.unlocked():
+        config.data = fake_data(config)
+        config.train.update(duration="2 steps", log_every="1 steps", eval_every="2 steps", checkpoint_every="2 steps")
+        config.optim.update({key: "1 steps" for key in ("warmup",) if key in config.optim})
+        if "boundaries" in config.optim:
+            config.optim.boundaries = ("1 steps",)
+    return config
+
+
+def fake_data(config: ConfigDict) -> ConfigDict:
+    """The `data` section of `config`, with the source replaced by the fake one of the same task and image size."""
+    pipeline = {key: config.data[key] for key in ("cache", "workers", "worker_kind") if key in config.data}
+    batch = min(8, config.data.batch_size)
+    return ConfigDict(dict(name="fake", train="train", val="val", batch_size=batch, task=config.task.name,
+                           size=config.image.size, num_examples=2 * batch, **pipeline))
+
+
+# ---- reading
+
+
+def load(path: str, arg: str | None = None) -> ConfigDict:
+    """Runs `get_config(arg)` of an experiment file. Raises UserError when there is no such file or function."""
+    file = Path(path)
+    if not file.is_file():
+        have = sorted(str(p) for p in file.parent.glob("*.py")) if file.parent.is_dir() else []
+        raise UserError(f"no experiment file {path}{did_you_mean(path, have)}" + (f"; have: {', '.join(have)}" if have else ""))
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise UserError(f"{path} has no get_config(arg): an experiment file defines one that returns a config")
+    return module.get_config(arg) if inspect.signature(module.get_config).parameters else module.get_config()
+
+
+def override(config: ConfigDict, assignments: Iterable[tuple[str, str]]) -> None:
+    """Sets `optim.lr` to the value written as text, by the type of the value that is there. Raises UserError."""
+    for key, text in assignments:
+        section = config
+        *parents, last = key.split(".")
+        for depth, name in enumerate([*parents, last]):
+            if not isinstance(section, ConfigDict):
+                raise UserError(f"--config.{key}: '{'.'.join(parents[:depth])}' is a value, not a section")
+            if name not in section:
+                where = ".".join(["config", *parents[:depth]])
+                raise UserError(f"--config.{key}: {where} has no '{name}'{did_you_mean(name, section)}; have: {', '.join(section)}")
+            if depth < len(parents):
+                section = section[name]
+        if isinstance(section[last], ConfigDict):
+            raise UserError(f"--config.{key} is a section; set one of its keys: {', '.join(section[last])}")
+        section[last] = _parse(text, type(section[last]), f"--config.{key}", like=section[last])
+
+
+class Reading:
+    """A config whose reads are recorded, so that a key nobody read can be named: `reading.model`, then `unread()`."""
+
+    def __init__(self, config: ConfigDict):
+        self._config, self._read = config, set()
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._config:
+            raise UserError(f"config.{name} is missing{did_you_mean(name, self._config)}")
+        self._read.add(name)
+        value = self._config[name]
+        return value.to_dict() if isinstance(value, ConfigDict) else value
+
+    def done(self) -> None:
+        """Raises UserError when a top-level key was never read."""
+        unread = [key for key in self._config if key not in self._read]
+        if unread:
+            raise UserError(f"config.{unread[0]} is read by nothing{did_you_mean(unread[0], self._read)}; remove it")
+
+
+def call(where: str, function: Callable, settings: dict, **given: Any) -> Any:
+    """`function(**settings, **given)`, with the user's settings checked first (see `checked`)."""
+    return function(**checked(where, function, settings, given), **given)
+
+
+def checked(where: str, function: Callable, settings: dict, given: Iterable[str] = ()) -> dict:
+    """`settings` as keyword arguments of `function`: its signature is the schema.
+
+    Args:
+        where: the config section the settings come from, for messages ("model").
+        given: names of arguments that are not the user's to set.
+
+    Raises:
+        UserError: naming an unknown, missing or wrongly typed key.
+    """
+    hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    parameters = inspect.signature(function).parameters
+    flax = ("parent", "name") if "parent" in parameters else ()
+    ours = {name: p for name, p in parameters.items() if name not in (*given, *flax)}
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in ours.values())
+    for key in settings:
+        if key not in ours and not open_ended:
+            raise UserError(f"config.{where}.{key} is unknown{did_you_mean(key, ours)}; have: {', '.join(ours)}")
+    for key, p in ours.items():
+        if p.default is p.empty and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD) and key not in settings:
+            raise UserError(f"config.{where}.{key} is missing")
+    return {key: _typed(value, hints.get(key, Any), f"config.{where}.{key}") for key, value in settings.items()}
+
+
+def steps(duration: str, steps_per_epoch: int, where: str = "duration") -> int:
+    """Turns "30 epochs", "0.5 epochs" or "500 steps" into a number of steps, in this one place."""
+    match = re.fullmatch(r"\s*([\d.]+(?:e\d+)?)\s*(epoch|step)s?\s*", str(duration))
+    try:
+        return round(float(match[1]) * (steps_per_epoch if match[2] == "epoch" else 1))
+    except (TypeError, ValueError):
+        raise UserError(f"{where} is '{duration}'; write a duration as '30 epochs' or '500 steps'") from None
+
+
+# ---- types
+
+
+def _signature(defaults: dict) -> str:
+    return ", ".join(key if value is False else f"{key}={value}" for key, value in defaults.items())
+
+
+def _parse(text: str, kind: type, where: str, like: Any = None) -> Any:
+    """`text` as a value of type `kind`; tuples are written as `a,b` or `(a, b)`."""
+    if kind is str or like is None and kind is type(None):
+        return text
+    if kind is bool:
+        if text.lower() in ("true", "1", "yes", "false", "0", "no"):
+            return text.lower() in ("true", "1", "yes")
+    elif kind in (tuple, list):
+        words = [word.strip().strip("\"'") for word in text.strip("()[] ").split(",") if word.strip()]
+        item = type(like[0]) if like else (str if any(not _is_number(w) for w in words) else float)
+        return tuple(_parse(word, item, where) for word in words)
+    else:
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    raise UserError(f"{where} must be {_name(kind)}, not '{text}'")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(float(text)) or True
+    except ValueError:
+        return False
+
+
+def _name(kind: Any) -> str:
+    plain = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", tuple: "a list a,b,c"}
+    return plain.get(kind) or str(kind).replace("typing.", "")
+
+
+def _typed(value: Any, hint: Any, where: str) -> Any:
+    """`value`, when it is what the annotation says (an int will do for a float); plain types only, others pass."""
+    allowed = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+    plain = tuple(typing.get_origin(kind) or kind for kind in allowed)
+    if not all(kind in (int, float, bool, str, tuple, dict, types.NoneType) for kind in plain):
+        return value
+    if isinstance(value, list):
+        value = tuple(value)
+    if isinstance(value, int) and not isinstance(value, bool) and float in plain and int not in plain:
+        value = float(value)
+    if not isinstance(value, plain) or isinstance(value, bool) and bool not in plain:
+        raise UserError(f"{where} must be {' or '.join(_name(kind) for kind in plain)}, not {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{where} is {value}; it must be a finite number")
+    return value
+
+
+def to_json(config: ConfigDict) -> str:
+    return json.dumps(config.to_dict(), indent=1, default=list)
+
+
+def from_json(text: str) -> ConfigDict:
+    return experiment(**_tuples(json.loads(text)))
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,175 @@
+"""From a source to host batches. A batch is a function of (seed, step): the step is the whole state of the pipeline.
+
+`train_batches` streams shuffled, randomly transformed batches for ever; `eval_batches` passes once over every example;
+`whole` reads a small set into memory for the device cache. Work is split into tasks of a few rows that worker threads (the
+heavy parts, decoding and resizing, run outside Python's lock) or processes (for transforms written in Python) carry out.
+
+With several hosts each makes its own contiguous rows of the global batch.
+"""
+
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+
+from cvjax.config import UserError
+from cvjax.data import _worker
+from cvjax.data._source import Source
+from cvjax.data._worker import Rows, Task
+from cvjax.ops.shuffle import indices
+
+AHEAD = 3  # batches being made while one is used
+
+
+def train_batches(
+    source: Source,
+    transform: Callable[[dict, np.random.Generator], dict],
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    workers: int = 2,
+    kind: str = "thread",
+    process_index: int = 0,
+    process_count: int = 1,
+) -> "Batches":
+    """This host's rows of the batches of steps start_step, start_step + 1, ...; without end. Close it, or use it in a `with`.
+
+    Args:
+        transform: `(record, rng) -> example`; all randomness comes from `rng`. With kind="process" it and `source` must pickle.
+        batch_size: global; a multiple of `process_count`, at most len(source).
+        workers: 0 works in the calling thread.
+        kind: "thread" or "process".
+
+    Raises:
+        UserError: sizes that do not fit; later, a record that cannot be read, by its name.
+    """
+    if batch_size > len(source):
+        raise UserError(f"data.batch_size {batch_size} is more than the {len(source)} training examples")
+    mine = _my_rows(batch_size, process_index, process_count)
+
+    def tasks() -> Iterator[Task]:
+        step = start_step
+        while True:
+            order = indices(step, len(source), batch_size, seed)
+            yield Task(step, mine.start, tuple(order[mine].tolist()))
+            step += 1
+
+    return Batches(source, transform, seed, tasks(), workers, kind)
+
+
+def eval_batches(
+    source: Source,
+    transform: Callable[[dict], dict],
+    *,
+    batch_size: int,
+    workers: int = 2,
+    kind: str = "thread",
+    process_index: int = 0,
+    process_count: int = 1,
+) -> "Batches":
+    """This host's rows of one pass over the source, in its order; the end is padded with zeros and `valid` False.
+
+    Every host gets the same number of batches, ceil(len(source) / batch_size), since all must take part in every step.
+    `transform` is `record -> example`; the other arguments are those of `train_batches`.
+    """
+    mine = _my_rows(batch_size, process_index, process_count)
+
+    def tasks() -> Iterator[Task]:
+        for number in range(-(-len(source) // batch_size)):
+            order = np.arange(number * batch_size, (number + 1) * batch_size)
+            yield Task(number, mine.start, tuple(np.where(order < len(source), order, -1)[mine].tolist()))
+
+    return Batches(source, transform, None, tasks(), workers, kind)
+
+
+def whole(source: Source, transform: Callable[[dict], dict], workers: int = 4) -> Rows:
+    """All examples, transformed without randomness and stacked, in the order of the source: what a device cache holds."""
+    size = 256
+    with eval_batches(source, transform, batch_size=min(size, len(source)), workers=workers) as batches:
+        parts = list(batches)
+    return {key: np.concatenate([part[key] for part in parts])[: len(source)] for key in parts[0]}
+
+
+def _my_rows(batch_size: int, process_index: int, process_count: int) -> slice:
+    if batch_size % process_count:
+        raise UserError(f"data.batch_size {batch_size} does not divide by {process_count} hosts")
+    local = batch_size // process_count
+    return slice(process_index * local, (process_index + 1) * local)
+
+
+class Batches(Iterator[Rows]):
+    """Batches in order, made ahead of time by workers. `close()` stops them; so do the end and an error."""
+
+    def __init__(self, source: Source, transform: Callable, seed: int | None, tasks: Iterable[Task], workers: int, kind: str):
+        self._pool, self._submit = _pool(source, transform, seed, workers, kind)
+        self._tasks, self._parts = iter(tasks), max(1, workers)
+        self._ahead: deque[list[Future]] = deque()
+        for _ in range(AHEAD if workers else 0):
+            self._order()
+
+    def __next__(self) -> Rows:
+        self._order()
+        if not self._ahead:
+            self.close()
+            raise StopIteration
+        try:
+            parts = [future.result() for future in self._ahead.popleft()]
+        except BaseException:
+            self.close()
+            raise
+        return _join(parts)
+
+    def close(self) -> None:
+        """Stops the workers; what they were making is dropped. May be called twice."""
+        self._tasks = iter(())
+        self._ahead.clear()
+        if self._pool:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> "Batches":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _order(self) -> None:
+        """Hands the next batch's rows to the workers, an equal share to each."""
+        task = next(self._tasks, None)
+        if task is None:
+            return
+        share = -(-len(task.indices) // self._parts)
+        starts = range(0, len(task.indices), share)
+        pieces = [Task(task.step, task.first_row + at, task.indices[at : at + share]) for at in starts]
+        self._ahead.append([self._submit(piece) for piece in pieces])
+
+
+def _pool(source: Source, transform: Callable, seed: int | None, workers: int, kind: str) -> tuple[Executor | None, Callable]:
+    """The workers and how to give them a task."""
+    job = (source, transform, seed)
+    if kind not in ("thread", "process"):
+        raise UserError(f"data.worker_kind is '{kind}'; have: thread, process")
+    if workers == 0:
+        return None, partial(_now, partial(_worker.rows, *job))
+    if kind == "thread":
+        pool: Executor = ThreadPoolExecutor(workers, "cvjax-data")
+        return pool, partial(pool.submit, _worker.rows, *job)
+    # Not fork: JAX runs threads, and a forked copy of a locked lock never opens.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, _worker.start, job)
+    return pool, partial(pool.submit, _worker.rows_in_process)
+
+
+def _now(work: Callable[[Task], Rows], task: Task) -> Future:
+    future: Future = Future()
+    future.set_result(work(task))
+    return future
+
+
+def _join(parts: list[Rows]) -> Rows:
+    if len(parts) == 1:
+        return parts[0]
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}

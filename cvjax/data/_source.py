@@ -1,0 +1,117 @@
+"""What every data source hands out: facts about the set, and records by index."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cvjax.config import UserError, did_you_mean
+from cvjax.data._decode import DecodeError, Encoded
+
+
+@dataclass(frozen=True)
+class Info:
+    """Facts about a data set; they live here and nowhere else.
+
+    Attributes:
+        classes: names, in the order of the contiguous ids 0, 1, ...
+        num_examples: of the chosen split or slice.
+        task: "classification" (one label) or "multilabel" (a multi-hot vector).
+        image_size: (height, width) when all images share it, else None.
+        original_ids: ids of the classes in the original annotation, where they differ from 0, 1, ...
+        ignore: value in label maps that no loss and no metric counts.
+    """
+
+    classes: tuple[str, ...]
+    num_examples: int
+    task: str = "classification"
+    image_size: tuple[int, int] | None = None
+    original_ids: tuple[int, ...] = ()
+    ignore: int | None = None
+
+
+def _number(index: int) -> str:
+    return f"record {index}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Random access to the records of one split.
+
+    Attributes:
+        info: facts about the set.
+        read: index -> record, a dict; its image is pixels (uint8 h w 3) or `Encoded`, bytes that the pipeline's transform
+            decodes when it knows what it needs of them (see `_augment`).
+        name: index -> what to call the record in a message (its file).
+    """
+
+    info: Info
+    read: Callable[[int], dict[str, Any]]
+    name: Callable[[int], str] = _number
+
+    def __len__(self) -> int:
+        return self.info.num_examples
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """The example with its image decoded to uint8 h w 3. Raises UserError, with the record's name, when it cannot be."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        record = self.read(index)
+        try:
+            return decoded(record)
+        except DecodeError as error:
+            raise UserError(f"{self.name(index)}: {error}") from error
+
+
+def decoded(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with an encoded image turned into pixels."""
+    if isinstance(record["image"], Encoded):
+        return {**record, "image": record["image"].pixels()}
+    return record
+
+
+_PART = re.compile(r"(?P<split>[\w-]+)(\[(?P<start>-?[\d_]+%?)?:(?P<stop>-?[\d_]+%?)?\])?")
+
+
+def select(spec: str, splits: Mapping[str, Sequence]) -> list:
+    """Items of a split written the TFDS way: "train", "train[:90%]", "train[45000:]", "train[:-5000]", "train+val[:10%]".
+
+    Args:
+        spec: the text. Percentages are rounded to the nearest example, as TFDS does.
+        splits: name -> items.
+
+    Raises:
+        UserError: an unknown split, a text that is no slice, a slice beyond the split or an empty one.
+    """
+    items = []
+    for part in spec.split("+"):
+        match = _PART.fullmatch(part.strip())
+        if not match:
+            raise UserError(f"split '{spec}' is not understood; write 'train', 'train[:90%]' or 'train[5000:]'")
+        if match["split"] not in splits:
+            raise UserError(f"there is no split '{match['split']}'{did_you_mean(match['split'], splits)}; have: {', '.join(splits)}")
+        whole = splits[match["split"]]
+        start = _bound(match["start"], len(whole), 0, part)
+        stop = _bound(match["stop"], len(whole), len(whole), part)
+        items.extend(whole[start:stop])
+    if not items:
+        raise UserError(f"split '{spec}' is empty")
+    return items
+
+
+def _bound(text: str | None, size: int, default: int, part: str) -> int:
+    if not text:
+        return default
+    value = round(int(text[:-1]) * size / 100) if text.endswith("%") else int(text)
+    if abs(value) > size:
+        raise UserError(f"split '{part}' reaches beyond its {size} examples")
+    return value + size if text.startswith("-") else value
+
+
+def multi_hot(ids: Sequence[int], num_classes: int) -> np.ndarray:
+    """Class ids as a float32 vector of zeros and ones."""
+    vector = np.zeros(num_classes, np.float32)
+    vector[list(ids)] = 1
+    return vector

@@ -1,0 +1,95 @@
+"""From record numbers to stacked rows: what runs inside a worker thread or process. Imports no JAX, so that processes start fast."""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cvjax.config import UserError
+from cvjax.data._source import Source, decoded
+
+Rows = dict[str, np.ndarray]
+
+
+class Task(NamedTuple):
+    """A run of rows of one global batch.
+
+    Attributes:
+        step: of the training step, or number of the evaluation batch.
+        first_row: place of the first of them in the global batch.
+        indices: record of each row; -1 is padding.
+    """
+
+    step: int
+    first_row: int
+    indices: tuple[int, ...]
+
+
+def rows(source: Source, transform: Callable[..., dict], seed: int | None, task: Task) -> Rows:
+    """The task's rows, transformed and stacked, with `valid`. Without a seed `transform` gets no generator (evaluation)."""
+    out = [_row(source, transform, seed, task, k) for k, index in enumerate(task.indices) if index >= 0]
+    blank = {} if out else {key: np.zeros_like(value) for key, value in _row(source, transform, seed, task._replace(indices=(0,)), 0).items()}
+    stacked = stack(out or [blank], lambda k: source.name(task.indices[k]))
+    missing = len(task.indices) - len(stacked["image"])
+    if missing:
+        stacked = {key: np.concatenate([value, np.zeros((missing, *value.shape[1:]), value.dtype)]) for key, value in stacked.items()}
+    return {**stacked, "valid": np.array(task.indices) >= 0}
+
+
+def _row(source: Source, transform: Callable[..., dict], seed: int | None, task: Task, k: int) -> dict[str, Any]:
+    index = task.indices[k]
+    try:
+        # The generator depends on the row's place in the run alone: not on workers, hosts or what came before.
+        rng = () if seed is None else (np.random.default_rng([seed % 2**63, task.step, task.first_row + k]),)
+        return decoded(transform(source.read(index), *rng))
+    except UserError as error:
+        raise UserError(f"{source.name(index)}: {error}") from error
+    except Exception as error:
+        raise RuntimeError(f"{source.name(index)}: {type(error).__name__}: {error}") from error
+
+
+def stack(examples: list[dict[str, Any]], name: Callable[[int], str]) -> Rows:
+    """Examples of equal fields and shapes, stacked field by field. Raises UserError when shapes differ."""
+    out = {}
+    for key in examples[0]:
+        values = [np.asarray(example[key]) for example in examples]
+        odd = next((k for k, value in enumerate(values) if value.shape != values[0].shape), None)
+        if odd is not None:
+            shapes = f"{values[odd].shape}, but that of {name(0)} {values[0].shape}"
+            raise UserError(f"{name(odd)}: '{key}' has shape {shapes}; a batch needs one shape: resize or pad")
+        out[key] = np.stack(values).astype(_plain(values[0].dtype), copy=False)
+    return out
+
+
+def _plain(dtype: np.dtype) -> np.dtype:
+    """64-bit numbers as the 32-bit ones that devices compute with; everything else as it is."""
+    return np.dtype({"int64": "int32", "float64": "float32"}.get(dtype.name, dtype))
+
+
+# ---- worker processes
+
+_job: tuple = ()
+
+
+def start(source: Source, transform: Callable[..., dict], seed: int | None) -> None:
+    """Runs once in a new process. Stopping is the parent's to decide: signals meant for the run are not for the workers."""
+    global _job
+    _job = (source, transform, seed)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def rows_in_process(task: Task) -> Rows:
+    return rows(*_job, task)
+
+
+def _die_with_parent() -> None:
+    """A parent killed by `kill -9` cannot stop its workers, so they watch it."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)

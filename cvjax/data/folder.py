@@ -1,0 +1,128 @@
+"""Your own pictures: folders of class folders, or a folder of pictures with a table of labels.
+
+    root/train/cat/*.jpg  root/val/cat/*.jpg            one label each; the folder's name is the class
+    root/cat/*.jpg  root/dog/*.jpg                      the same, split by `split_fraction`
+    root/train/labels.csv  root/val/labels.csv          several labels each; or one root/labels.csv and `split_fraction`
+
+labels.csv has the columns `file` (relative to it) and `labels` (separated by `;`, may be empty).
+"""
+
+import csv
+import zlib
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from cvjax.config import UserError
+from cvjax.data._decode import Encoded
+from cvjax.data._source import Info, Source, multi_hot, select
+
+ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"}
+SPLITS = ("train", "val", "test")
+TABLE = "labels.csv"
+
+
+class Item(NamedTuple):
+    file: str
+    labels: tuple[str, ...]
+
+
+def load(split: str, *, root: str, split_fraction: float | None = None) -> Source:
+    """Pictures below `root`. Classes are numbered in the order of their names; files that are no pictures are passed over.
+
+    Args:
+        split: "train", "val" or "test", sliced as TFDS does.
+        split_fraction: share of each class that becomes "val" where `root` is not split into folders. Which pictures do is
+            decided by their names, so it stays the same when others are added.
+
+    Raises:
+        UserError: nothing there, an empty class, or classes of one split that another does not have.
+    """
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"data.root: there is no folder {folder}")
+    parts = [name for name in SPLITS if (folder / name).is_dir()]
+    if "train" in parts:
+        if split_fraction is not None:
+            raise UserError(f"{folder} is already split into {', '.join(parts)}; remove data.split_fraction")
+        splits = {name: _items(folder / name) for name in parts}
+    else:
+        if split_fraction is None or not 0 < split_fraction < 1:
+            raise UserError(f"{folder} has no folder 'train'; make one, or set data.split_fraction between 0 and 1 (say 0.2)")
+        splits = _divide(_items(folder), split_fraction)
+    classes = _classes(folder, splits)
+    items = select(split, splits)
+    multilabel = (folder / TABLE).exists() or any((folder / name / TABLE).exists() for name in parts)
+    info = Info(classes, len(items), "multilabel" if multilabel else "classification")
+    return Source(info, partial(_read, items, {name: k for k, name in enumerate(classes)}, multilabel), partial(_name, items))
+
+
+def _read(items: list[Item], ids: dict[str, int], multilabel: bool, index: int) -> dict:
+    item = items[index]
+    labels = [ids[name] for name in item.labels]
+    return {"image": Encoded(Path(item.file).read_bytes()), "label": multi_hot(labels, len(ids)) if multilabel else labels[0]}
+
+
+def _name(items: list[Item], index: int) -> str:
+    return items[index].file
+
+
+def _items(folder: Path) -> list[Item]:
+    return _table(folder) if (folder / TABLE).exists() else _class_folders(folder)
+
+
+def _class_folders(folder: Path) -> list[Item]:
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not names:
+        raise UserError(f"{folder} holds no class folders; expected {folder}/<class>/<picture>.jpg")
+    items = []
+    for name in names:
+        files = sorted(str(path) for path in (folder / name).rglob("*") if _is_picture(path))
+        if not files:
+            raise UserError(f"class folder {folder / name} holds no pictures; remove it or fill it")
+        items += [Item(file, (name,)) for file in files]
+    return items
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+
+
+def _table(folder: Path) -> list[Item]:
+    with open(folder / TABLE, newline="", encoding="utf-8-sig") as file:  # spreadsheets put a byte order mark first
+        reader = csv.DictReader(file)
+        if not {"file", "labels"} <= set(reader.fieldnames or ()):
+            raise UserError(f"{folder / TABLE} needs the columns 'file' and 'labels' in its first line")
+        items = []
+        for row in reader:
+            labels = tuple(sorted({label.strip() for label in (row["labels"] or "").split(";")} - {""}))
+            if not (folder / row["file"]).is_file():
+                raise UserError(f"{folder / TABLE}, line {reader.line_num}: there is no file {folder / row['file']}")
+            items.append(Item(str(folder / row["file"]), labels))
+    if not items:
+        raise UserError(f"{folder / TABLE} lists no pictures")
+    return items
+
+
+def _divide(items: list[Item], fraction: float) -> dict[str, list[Item]]:
+    """The same share of every class to "val"; the rest is "train"."""
+    groups: dict[tuple[str, ...], list[Item]] = {}
+    for item in items:
+        groups.setdefault(item.labels, []).append(item)
+    held_out = set()
+    for group in groups.values():
+        order = sorted(group, key=lambda item: (zlib.crc32("/".join(Path(item.file).parts[-2:]).encode()), item.file))
+        held_out |= set(order[: round(fraction * len(order))])
+    return {"train": [item for item in items if item not in held_out], "val": [item for item in items if item in held_out]}
+
+
+def _classes(folder: Path, splits: dict[str, list[Item]]) -> tuple[str, ...]:
+    """The training split's class names, sorted. Another split must not bring new ones or, with folders, lack any."""
+    have = {name: {label for item in items for label in item.labels} for name, items in splits.items()}
+    for name, labels in have.items():
+        extra, lacking = sorted(labels - have["train"]), sorted(have["train"] - labels)
+        if extra:
+            raise UserError(f"{folder}: '{name}' has the class '{extra[0]}', which 'train' has not")
+        if lacking and not any((path / TABLE).exists() for path in (folder, folder / name)) and (folder / name).is_dir():
+            raise UserError(f"{folder}: 'train' has the class '{lacking[0]}', which '{name}' has not")
+    return tuple(sorted(have["train"]))

@@ -1,0 +1,133 @@
+"""Where numbers go: metrics.jsonl (one JSON line per step), TensorBoard, and the terminal.
+
+Only process 0 writes. Fractions are 0-1 in files and x100 on screen.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+
+PERCENT = ("top1", "top5", "mAP", "f1", "accuracy", "mIoU")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replaces a file in one move, so that a reader or a crash never meets half of it."""
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(value, indent=1))
+    os.replace(temporary, path)
+
+
+def screen(name: str, value: float) -> str:
+    """A metric as people read it: `top1 91.25%`, `loss 0.2934`, `lr 0.1`."""
+    short = name.rpartition("/")[2]
+    if any(short.lower().startswith(word.lower()) for word in PERCENT):
+        return f"{short} {100 * value:.2f}%"
+    return f"{short} {value:.4g}"
+
+
+def truncate(path: Path, step: int) -> None:
+    """Drops lines after `step` and a torn last line, so that a resumed run writes each step once."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (json.JSONDecodeError, KeyError):
+            break
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(kept))
+    os.replace(temporary, path)
+
+
+class Log:
+    """Metric writer of one run. Resuming cuts the files back to the step that is resumed from."""
+
+    def __init__(self, workdir: Path, *, total_steps: int, start_step: int, steps_per_epoch: int, title: str):
+        self.main = jax.process_index() == 0
+        self.total, self.steps_per_epoch, self.title = total_steps, steps_per_epoch, title
+        if self.main:
+            import tensorboardX
+
+            truncate(workdir / "metrics.jsonl", start_step)
+            self._lines = open(workdir / "metrics.jsonl", "a")
+            self._board = tensorboardX.SummaryWriter(str(workdir), purge_step=start_step + 1 if start_step else None)
+            self._bar = _bar()
+
+    def __enter__(self) -> Self:
+        if self.main:
+            self._bar.start()
+            self._task = self._bar.add_task(self.title, total=self.total, text="compiling")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.main:
+            self._bar.stop()
+            self._lines.close()
+            self._board.close()
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """One line for one step; `values` maps "train/loss" and the like to plain numbers."""
+        if not self.main:
+            return
+        epoch = round(step / self.steps_per_epoch, 4)
+        self._lines.write(json.dumps({"step": step, "epoch": epoch, **values}) + "\n")
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def progress(self, step: int, values: dict[str, float]) -> None:
+        """Moves the bar to `step` and shows a few of the values; makes the files complete up to here."""
+        if not self.main:
+            return
+        shown = ("train/loss", "train/top1", "train/lr", "time/images_per_s", "time/data_wait")
+        text = "  ".join(screen(name, values[name]) for name in shown if name in values)
+        self._bar.update(self._task, completed=step, text=text)
+        self.flush()
+
+    def say(self, text: str) -> None:
+        """A line above the bar, in colourless words; also what a log file of a batch job shows."""
+        if self.main:
+            self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def flush(self) -> None:
+        if self.main:
+            self._lines.flush()
+            self._board.flush()
+
+
+def _bar() -> Any:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn(),
+                    TextColumn("{task.fields[text]}"), refresh_per_second=4)
+
+
+class Clock:
+    """Wall time since the last reading, and how much of it was spent waiting for data."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Forgets what has passed: it was an evaluation or a checkpoint, not training."""
+        self._start, self._waited = time.perf_counter(), 0.0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - start
+
+    def read(self, images: int) -> dict[str, float]:
+        """Images per second and the share of time waiting for data (0-1); starts a new window."""
+        passed = max(time.perf_counter() - self._start, 1e-9)
+        values = {"time/images_per_s": images / passed, "time/data_wait": self._waited / passed}
+        self.restart()
+        return values

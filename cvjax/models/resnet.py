@@ -1,0 +1,166 @@
+"""ResNet (He, Zhang, Ren & Sun 2015, "Deep Residual Learning for Image Recognition", arXiv:1512.03385).
+
+Both families of the paper: ImageNet (Table 1: 18, 34, 50, 101, 152) and CIFAR-10 (section 4.2: 6n + 2 layers). Every
+network has a plain twin, `shortcut="none"`, with the very same parameters as option A.
+
+Where we depart from the paper:
+- Bottlenecks stride in their 3x3 convolution as torchvision's do ("v1.5", about half a point better);
+  `bottleneck="v1"` strides in the first 1x1, as the paper.
+- Option A takes every second pixel and pads the channels equally on both sides (the paper leaves the side open; this
+  is what the widely used CIFAR reproductions do).
+- 8 and 14 are smaller CIFAR networks by the same rule, for teaching and tests.
+Padding is torch's, k // 2 on both sides, so that torchvision's weights give torchvision's numbers.
+
+b batch · h w height, width · c channels · k classes
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from cvjax.layers.conv import Conv
+from cvjax.layers.norm import BatchNorm
+
+
+class Variant(NamedTuple):
+    """One column of the paper's tables: blocks per stage, width of the first stage, and the family's own choices."""
+
+    blocks: tuple[int, ...]
+    width: int
+    bottleneck: bool
+    shortcut: str
+
+
+def _cifar(n: int) -> Variant:
+    return Variant((n, n, n), 16, bottleneck=False, shortcut="A")
+
+
+VARIANTS = {  # ImageNet: Table 1. CIFAR: section 4.2, 6n + 2 layers
+    18: Variant((2, 2, 2, 2), 64, bottleneck=False, shortcut="B"),
+    34: Variant((3, 4, 6, 3), 64, bottleneck=False, shortcut="B"),
+    50: Variant((3, 4, 6, 3), 64, bottleneck=True, shortcut="B"),
+    101: Variant((3, 4, 23, 3), 64, bottleneck=True, shortcut="B"),
+    152: Variant((3, 8, 36, 3), 64, bottleneck=True, shortcut="B"),
+    **{6 * n + 2: _cifar(n) for n in (1, 2, 3, 5, 7, 9, 18, 200)},
+}
+TINY = {"variant": 8}  # beside the fields that the data decides (num_classes)
+
+
+class Model(nn.Module):
+    """Any network of the two families.
+
+    variant: number of layers, a key of VARIANTS.
+    shortcut: "A" no parameters (zero-padded where channels grow), "B" projection where the shape changes, "C"
+        projections everywhere, "none" the plain twin, "" what the paper uses for the family (CIFAR A, ImageNet B).
+    bottleneck: "v1.5" or "v1", where a bottleneck strides (see above); basic blocks have no such choice.
+    zero_init_gamma: start the last BatchNorm scale of each block at 0, so that residual blocks start as identities.
+    dtype: of the arithmetic. Parameters, statistics and logits are float32 always.
+    """
+
+    num_classes: int
+    variant: int = 20
+    shortcut: str = ""
+    bottleneck: str = "v1.5"
+    zero_init_gamma: bool = False
+    dtype: DTypeLike = "float32"
+
+    @nn.compact
+    def __call__(self, inputs: dict, *, train: bool) -> dict:
+        """inputs["image"]: float b h w 3, normalised. Returns the maps "stem", "stage1", ... (b h w c, `dtype`), the
+        averages "features" (b c, float32) and "logits" (b k, float32)."""
+        variant, option = self._choices()
+        out = {"stem": self._stem(inputs["image"], variant, train)}
+        x = out["stem"]
+        for stage, blocks in enumerate(variant.blocks, 1):
+            for number in range(1, blocks + 1):
+                stride = 2 if stage > 1 and number == 1 else 1
+                layers = self._layers(variant.width * 2 ** (stage - 1), stride, variant.bottleneck)
+                block = Block(layers, option, self.zero_init_gamma, self.dtype, name=f"stage{stage}_block{number}")
+                x = block(x, train=train)
+            out[f"stage{stage}"] = x
+        out["features"] = x.mean((1, 2), dtype=jnp.float32)
+        out["logits"] = nn.Dense(self.num_classes, kernel_init=torch_linear, name="head")(out["features"])
+        return out
+
+    def _choices(self) -> tuple[Variant, str]:
+        """The variant and the shortcut option, or a ValueError that names the field and its legal values."""
+        if self.variant not in VARIANTS:
+            raise ValueError(f"resnet: no variant {self.variant}; have {sorted(VARIANTS)}")
+        if self.shortcut not in ("", "A", "B", "C", "none"):
+            raise ValueError(f"resnet: no shortcut {self.shortcut!r}; have 'A', 'B', 'C', 'none', or '' for the family's")
+        if self.bottleneck not in ("v1", "v1.5"):
+            raise ValueError(f"resnet: no bottleneck {self.bottleneck!r}; have 'v1', 'v1.5'")
+        return VARIANTS[self.variant], self.shortcut or VARIANTS[self.variant].shortcut
+
+    def _stem(self, x: Float[Array, "b h w 3"], variant: Variant, train: bool) -> Float[Array, "b p q c"]:
+        """3x3 for CIFAR's three stages; 7x7 stride 2 and 3x3 stride 2 max-pooling for ImageNet's four."""
+        imagenet = len(variant.blocks) == 4
+        x = Conv(variant.width, 7 if imagenet else 3, 2 if imagenet else 1, dtype=self.dtype, name="stem_conv")(x)
+        x = nn.relu(BatchNorm(dtype=self.dtype, name="stem_norm")(x, train=train))
+        return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1))) if imagenet else x
+
+    def _layers(self, width: int, stride: int, bottleneck: bool) -> tuple[tuple[int, int, int], ...]:
+        """A block's convolutions as (channels, size, stride): Fig. 5 of the paper, left and right."""
+        if not bottleneck:
+            return (width, 3, stride), (width, 3, 1)
+        first, second = (stride, 1) if self.bottleneck == "v1" else (1, stride)
+        return (width, 1, first), (width, 3, second), (4 * width, 1, 1)
+
+
+class Block(nn.Module):
+    """Convolutions with BatchNorm, ReLU between them, the shortcut added, ReLU."""
+
+    layers: tuple[tuple[int, int, int], ...]
+    shortcut: str
+    zero_init_gamma: bool
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b p q d"]:
+        norm = partial(BatchNorm, dtype=self.dtype)
+        y = x
+        for i, (channels, size, stride) in enumerate(self.layers, 1):
+            last = i == len(self.layers)
+            scale = nn.initializers.zeros if last and self.zero_init_gamma else nn.initializers.ones
+            y = Conv(channels, size, stride, dtype=self.dtype, name=f"conv{i}")(y)
+            y = norm(scale_init=scale, name=f"norm{i}")(y, train=train)
+            y = y if last else nn.relu(y)
+        if self.shortcut == "none":
+            return nn.relu(y)
+        if self.shortcut == "C" or (self.shortcut == "B" and x.shape != y.shape):
+            stride = max(stride for _, _, stride in self.layers)
+            x = Conv(y.shape[-1], 1, stride, dtype=self.dtype, name="shortcut_conv")(x)
+            x = norm(name="shortcut_norm")(x, train=train)
+        elif x.shape != y.shape:
+            x = zero_padded(x, y)
+        return nn.relu(x + y)
+
+
+def zero_padded(x: Float[Array, "b h w c"], y: Float[Array, "b p q d"]) -> Float[Array, "b p q d"]:
+    """Option A: x brought to y's shape without parameters, by taking every n-th pixel and adding channels of zeros."""
+    stride = -(-x.shape[1] // y.shape[1])
+    before = (y.shape[-1] - x.shape[-1]) // 2
+    after = y.shape[-1] - x.shape[-1] - before
+    return jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (before, after)))
+
+
+# The head starts as torch's Linear does: uniform in +-1/sqrt(fan-in).
+torch_linear = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def layer(path: str) -> int:
+    """The number of the layer that a parameter belongs to, for layer-wise learning rates: stem 0, stage s s, head last.
+
+    path: as "stage2_block1/conv1/kernel". Both families count the head 5; CIFAR's has no stage 4.
+    """
+    if path.startswith("head/"):
+        return 5
+    stage = re.match(r"stage(\d+)_", path)
+    return int(stage[1]) if stage else 0

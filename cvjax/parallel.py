@@ -1,0 +1,106 @@
+"""Many devices, one program: the only file that says pmap.
+
+Every device runs the same function on its part of the batch and holds the same state. The state has no device axis: it
+goes in with `in_axes=None` and comes out with `out_axes=None`, so `float(metrics["loss"])` and checkpoints see plain
+arrays. What must agree across devices is summed with `psum`; a forgotten sum raises nothing, so `replicas_agree` looks.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from cvjax.config import UserError
+
+AXIS = "batch"
+
+
+def start() -> None:
+    """Joins the other processes of this job when a cluster (Slurm, TPU) or CVJAX_* variables say that there are some."""
+    import os
+
+    names = ("CVJAX_COORDINATOR", "CVJAX_NUM_PROCESSES", "CVJAX_PROCESS_ID")
+    if all(name in os.environ for name in names):
+        address, count, index = (os.environ[name] for name in names)
+        jax.distributed.initialize(address, int(count), int(index))
+    elif int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1 or len(os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")) > 1:
+        jax.distributed.initialize()
+
+
+def _sharding(*axes: str) -> NamedSharding:
+    return NamedSharding(jax.sharding.Mesh(jax.local_devices(), (AXIS,)), P(*axes))
+
+
+def everywhere() -> NamedSharding:
+    """The sharding of an array of which every device of every process holds a copy."""
+    return NamedSharding(jax.sharding.Mesh(jax.devices(), (AXIS,)), P())
+
+
+def replicate(tree: Any) -> Any:
+    """The same arrays on every local device; copies, so that nothing handed in is donated away."""
+    return jax.tree.map(lambda x: jax.device_put(np.array(x), _sharding()), tree)
+
+
+def shard(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """This host's batch (rows first) split over its devices: leaves become (devices, rows / devices, ...)."""
+    devices = jax.local_device_count()
+    split = {name: x.reshape(devices, -1, *x.shape[1:]) for name, x in batch.items()}
+    return split if jax.process_count() > 1 else {name: jax.device_put(x, _sharding(AXIS)) for name, x in split.items()}
+
+
+def check_divides(batch_size: int, where: str, parts: int = 1) -> None:
+    """Raises UserError unless the global batch splits evenly over all devices (times `parts` micro-batches)."""
+    devices = jax.device_count()
+    if batch_size < 1 or batch_size % (devices * parts):
+        good = max(1, round(batch_size / (devices * parts))) * devices * parts
+        micro = f" x {parts} micro-batches" if parts > 1 else ""
+        raise UserError(f"{where}={batch_size} does not divide over {devices} devices{micro}; use {good}")
+
+
+def per_device(function: Callable, in_axes: tuple[int | None, ...], donate: bool = False) -> Callable:
+    """`function(state, ...)` on every device; of its arguments 0 marks those split by `shard`, None those that all share.
+
+    What comes out must be equal on all devices (summed or gathered over AXIS): one copy of it is returned. `donate` gives
+    the memory of the old state to the new one.
+    """
+    return jax.pmap(function, axis_name=AXIS, in_axes=in_axes, out_axes=None, donate_argnums=(0,) if donate else ())
+
+
+def psum(tree: Any) -> Any:
+    return jax.lax.psum(tree, AXIS)
+
+
+def gather(tree: Any) -> Any:
+    """All devices' rows, in the order of the global batch, on every device."""
+    return jax.tree.map(lambda x: jax.lax.all_gather(x, AXIS, tiled=True), tree)
+
+
+def rows(batch_size: int) -> jax.Array:
+    """Positions in the global batch of the examples that each local device holds: (devices, rows)."""
+    local = batch_size // jax.process_count()
+    return shard({"rows": jax.process_index() * local + np.arange(local, dtype=np.int32)})["rows"]
+
+
+def replicas_agree(tree: Any) -> bool:
+    """True when all devices hold bit-identical copies of every leaf."""
+    def agrees(leaf: jax.Array) -> bool:
+        first, *others = (np.asarray(shard.data).tobytes() for shard in leaf.addressable_shards)
+        return all(other == first for other in others)
+
+    return all(agrees(leaf) for leaf in jax.tree.leaves(tree))
+
+
+def to_global(tree: Any) -> Any:
+    """With several processes: the replicated state as arrays over all of them, which is what a checkpoint saves."""
+    if jax.process_count() == 1:
+        return tree
+    sharding = everywhere()
+
+    def stitch(leaf: jax.Array) -> jax.Array:
+        shards = [shard.data for shard in leaf.addressable_shards]
+        return jax.make_array_from_single_device_arrays(leaf.shape, sharding, shards)
+
+    return jax.tree.map(stitch, tree)

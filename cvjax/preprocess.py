@@ -1,0 +1,123 @@
+"""From a decoded picture to what the network sees: irregular work on the host, regular work in the compiled step.
+
+The host resizes and crops to one size (and does RandAugment); the device pads, crops, flips, normalises, mixes and erases.
+`config.image` says what a network expects and holds for training, evaluation and prediction; `config.augment` is training only.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from cvjax.config import UserError
+from cvjax.data import _augment as host
+from cvjax.ops import augment as device
+from cvjax.state import example_keys
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """`config.image`: what the network is fed.
+
+    Attributes:
+        size: height and width in pixels.
+        channels: 3, or 1 for grey.
+        crop_fraction: for evaluation, the centre crop's share of the shorter side (0.875: 256 -> 224); 1 keeps all of it.
+        mean, std: per channel, of pixels in 0-1.
+    """
+
+    size: int
+    channels: int = 3
+    crop_fraction: float = 1.0
+    mean: tuple = IMAGENET_MEAN
+    std: tuple = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.channels not in (1, 3):
+            raise UserError(f"config.image: size={self.size}, channels={self.channels}; size is at least 1, channels 1 or 3")
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) != self.channels:
+                raise UserError(f"config.image.{name} has {len(getattr(self, name))} values for {self.channels} channels")
+
+
+@dataclass(frozen=True)
+class Augment:
+    """`config.augment`: random changes of training images; 0 or "none" switches one off.
+
+    Attributes:
+        crop: "resized" (random area and aspect, host), "pad" (pad by `pad`, crop back, device) or "none" (centre crop).
+        scale: for "resized", the range of the crop's share of the area.
+        randaugment: (operations, magnitude 0-30), e.g. (2, 9) (host).
+        mixup, cutmix: alpha of the Beta distribution of the share; both set: each pair of examples takes one of them.
+        erase: probability of erasing a rectangle.
+    """
+
+    crop: str = "none"
+    pad: int = 4
+    scale: tuple = (0.08, 1.0)
+    flip: bool = False
+    randaugment: tuple = ()
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    erase: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.crop not in ("resized", "pad", "none"):
+            raise UserError(f"config.augment.crop is '{self.crop}'; have: resized, pad, none")
+        for name in ("mixup", "cutmix", "erase", "pad"):
+            if getattr(self, name) < 0:
+                raise UserError(f"config.augment.{name} is {getattr(self, name)}; it must not be negative")
+
+    @property
+    def on_host(self) -> bool:
+        """Whether the host must draw anew for each epoch, so that images cannot stay on the device."""
+        return self.crop == "resized" or bool(self.randaugment)
+
+
+def host_train(pixels: Pixels, augment: Augment) -> Callable[[dict, np.random.Generator], dict]:
+    """(record, rng) -> example of the network's size, uint8; what the pipeline's workers run while training."""
+
+    def transform(example: dict, rng: np.random.Generator) -> dict:
+        if augment.crop == "resized":
+            example = host.random_resized_crop(example, rng, pixels.size, augment.scale)
+        else:
+            example = host.center_crop(example, pixels.size, 1.0)
+        if augment.randaugment:
+            example = host.rand_augment(example, rng, *augment.randaugment)
+        return host.to_channels(example, pixels.channels)
+
+    return transform
+
+
+def host_eval(pixels: Pixels) -> Callable[[dict], dict]:
+    """record -> example of the network's size, uint8, the same every time."""
+    return lambda example: host.to_channels(host.center_crop(example, pixels.size, pixels.crop_fraction), pixels.channels)
+
+
+def device_train(batch: dict, pixels: Pixels, augment: Augment, seed: int, step: jax.Array, rows: jax.Array) -> dict:
+    """The part of training's preprocessing that is compiled into the step. `rows`: positions in the global batch."""
+
+    def keys(stream: str) -> jax.Array:
+        return example_keys(seed, stream, step, rows)
+
+    if augment.flip:
+        batch = device.flip(batch, keys("flip"))
+    batch = device_eval(batch, pixels)
+    if augment.crop == "pad":
+        batch = device.pad_crop(batch, keys("crop"), augment.pad)  # zeros around the standardised image, as He et al.
+    if augment.erase:
+        batch = device.erase(batch, keys("erase"), augment.erase)
+    if augment.mixup and augment.cutmix:
+        return device.mixup_or_cutmix(batch, keys("mix"), augment.mixup, augment.cutmix)
+    if augment.mixup:
+        return device.mixup(batch, keys("mix"), augment.mixup)
+    if augment.cutmix:
+        return device.cutmix(batch, keys("mix"), augment.cutmix)
+    return batch
+
+
+def device_eval(batch: dict, pixels: Pixels) -> dict:
+    return device.normalize(batch, pixels.mean, pixels.std)

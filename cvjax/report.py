@@ -1,0 +1,56 @@
+"""Reports out of run folders: one self-contained HTML page, and tables and a picture beside it.
+
+Reads files only, so that a report of a hundred runs needs no accelerator and starts at once. The parts are in
+`reporting/`: runs (reading), study (several runs), page (HTML), figures (curves), run_page and study_page (what is shown).
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from cvjax.config import UserError
+from cvjax.reporting import figures, page, run_page, runs, study, study_page
+from cvjax.reporting.pictures import caption, prediction_grid
+
+__all__ = ["caption", "prediction_grid", "report"]
+
+
+def report(workdirs: str | Path | Sequence[str | Path], out: str | Path | None = None) -> Path:
+    """Writes the report of one run, of several, or of a folder of runs, and returns the path of its report.html.
+
+    One run: report.html and curves.png. Several: report.html, results.csv (a line a run), results.md (a row a setting).
+    out: folder to write into; by default the given folder, or what contains all the given ones.
+    Raises UserError where no run is found, a file of a run is damaged, or the folder cannot be written.
+    """
+    folders = [Path(path) for path in ([workdirs] if isinstance(workdirs, str | Path) else workdirs)]
+    if not folders:
+        raise UserError("report needs a workdir: --workdir=DIR, a run or a folder of runs")
+    found = runs.find(folders)
+    folder = Path(out) if out is not None else _containing(folders)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return _one(found[0], folder) if len(found) == 1 else _several(found, folder)
+    except OSError as error:
+        raise UserError(f"cannot write the report into {folder} ({error}); name another folder") from None
+
+
+def _one(run: runs.Run, folder: Path) -> Path:
+    curves = run_page.panels(run, runs.main_metric([run]))
+    if curves:
+        figures.png(curves, folder / "curves.png", runs.title(run))
+    return page.save(folder / "report.html", run_page.build(run))
+
+
+def _several(found: list[runs.Run], folder: Path) -> Path:
+    compared = study.collect(found)
+    study.write_csv(compared, folder / "results.csv")
+    study.write_markdown(compared, folder / "results.md")
+    return page.save(folder / "report.html", study_page.build(compared, folder.resolve()))
+
+
+def _containing(folders: list[Path]) -> Path:
+    """The folder itself, or the innermost that holds all of them; the first where that would be the root of the disk."""
+    if len(folders) == 1:
+        return folders[0]
+    common = Path(os.path.commonpath([path.resolve() for path in folders]))
+    return folders[0] if common == Path(common.anchor) else common

@@ -1,0 +1,100 @@
+"""Which class is taken for which: a confusion matrix and the pairs that are confused most, out of `eval/<split>.npz`."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from cvjax.config import UserError
+from cvjax.reporting import page, words
+
+CELLS = 20  # up to so many classes the matrix is a table of numbers; above, a picture
+PAIRS = 8
+
+
+def sections(workdir: Path, classes: list[str], named: Callable[[str], str]) -> list[page.Markup]:
+    """One section for every split with saved predictions; multi-label ones have no confusion matrix and are left out.
+
+    named: what the reader calls a split, "val" -> "validation".
+    """
+    found = []
+    for path in sorted((workdir / "eval").glob("*.npz")):
+        label, prediction = _read(path)
+        if label.ndim == 1 and prediction.shape == label.shape and len(label):
+            found.append(_section(named(path.stem), label.astype(int), prediction.astype(int), classes))
+    return found
+
+
+def counts(workdir: Path, split: str) -> tuple[int, int] | None:
+    """(right, all) of a split's saved predictions; None where there are none."""
+    path = workdir / "eval" / f"{split}.npz"
+    if not path.exists():
+        return None
+    label, prediction = _read(path)
+    return (int((label == prediction).sum()), len(label)) if label.ndim == 1 and label.shape == prediction.shape else None
+
+
+def matrix(label: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts, int k k: row true, column predicted."""
+    return np.bincount(label * num_classes + prediction, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def pairs(table: np.ndarray) -> list[tuple[int, int, int]]:
+    """(true, predicted, count) of the mistakes, the most frequent first, at most PAIRS."""
+    wrong = table - np.diag(np.diag(table))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
+    found = [(int(i) // len(table), int(i) % len(table), int(wrong.flat[i])) for i in order]
+    return [pair for pair in found if pair[2]]
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with np.load(path) as arrays:
+            return arrays["label"], arrays["prediction"]
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise UserError(f"{path} cannot be read ({error}); remove it and run `launch.py eval` again") from None
+
+
+def _section(split: str, label: np.ndarray, prediction: np.ndarray, classes: list[str]) -> page.Markup:
+    size = max(int(label.max()), int(prediction.max())) + 1
+    names = [*classes, *(str(i) for i in range(len(classes), size))]
+    table = matrix(label, prediction, len(names))
+    draw = _table if len(names) <= CELLS else _image
+    caption = f"{len(label):,} {split} examples; rows: true class, columns: predicted class"
+    wrong = [(names[true], names[said], count, f"{100 * count / table[true].sum():.1f} %") for true, said, count in pairs(table)]
+    most = page.table(["true", "predicted as", "times", "of the class"], wrong, numeric={2, 3}) if wrong else page.element("p", "No mistakes.")
+    both = page.join([page.figure(draw(table, names), caption), page.element("div", page.join([page.element("h3", "Most confused"), most]))])
+    return page.section(f"Confusions ({split})", page.element("div", both, "two"))
+
+
+def _table(table: np.ndarray, names: list[str]) -> page.Markup:
+    """Cells shaded by the share of their row: blue on the diagonal, red off it; the last column is the recall."""
+    head = ["", *names, "recall"]
+    rows = [page.element("tr", page.join([page.element("th", name) if name else page.Markup("<th></th>") for name in head]))]
+    for i, name in enumerate(names):
+        total = int(table[i].sum())
+        cells = [_cell(int(count), total, i == j) for j, count in enumerate(table[i])]
+        recall = words.value("recall", table[i, i] / total if total else None, 1)
+        rows.append(page.element("tr", page.join([page.element("th", name, "row"), *cells, page.element("td", recall)])))
+    return page.element("div", page.element("table", page.join(rows), "matrix"), "wide")
+
+
+def _cell(count: int, total: int, right: bool) -> page.Markup:
+    share = (count / total) ** 0.6 * 0.75 if total else 0.0  # rare mistakes stay visible
+    colour = "hit" if right else "miss"
+    return page.Markup(f'<td style="background: rgb(var(--{colour}) / {share:.2f})">{count or ""}</td>')
+
+
+def _image(table: np.ndarray, names: list[str]) -> page.Markup:
+    """One pixel per cell; transparent where empty, so that it suits a light and a dark page."""
+    from PIL import Image
+
+    share = (table / np.maximum(table.sum(1, keepdims=True), 1)) ** 0.5
+    pixels = np.zeros((*table.shape, 4), np.uint8)
+    pixels[...] = (214, 48, 62, 0)
+    pixels[np.diag_indices(len(table))] = (40, 120, 220, 0)
+    pixels[..., 3] = np.round(255 * share)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG")
+    return page.picture(file.getvalue(), f"confusion matrix of {len(names)} classes", "matrix")

@@ -1,0 +1,112 @@
+"""Several runs put side by side: which settings differ, which runs are seeds of one setting, and what each is worth."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cvjax.reporting import runs, words
+from cvjax.reporting.runs import Run
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs whose configurations differ in nothing but the seed. `settings`: the differing keys of the study, in its order."""
+
+    settings: tuple[str, ...]
+    runs: list[Run]
+
+    @property
+    def finished(self) -> list[Run]:
+        return [run for run in self.runs if run.finished]
+
+    def final(self, metric: str) -> list[float]:
+        """What its finished runs ended with; runs that failed or still run have no say."""
+        return [value for run in self.finished if (value := runs.final(run, metric)) is not None]
+
+    def best(self, metric: str) -> list[float]:
+        return [top[0] for run in self.finished if (top := runs.best(run, metric)) is not None]
+
+
+@dataclass(frozen=True)
+class Study:
+    """`keys`: the configuration keys whose values differ between groups. `groups`: the best first. `metric`: judged by."""
+
+    keys: list[str]
+    groups: list[Group]
+    metric: str | None
+
+    @property
+    def runs(self) -> list[Run]:
+        return [run for group in self.groups for run in group.runs]
+
+
+def collect(found: list[Run]) -> Study:
+    """Groups the runs by configuration, seeds aside, and sorts the groups by their mean best value."""
+    keys, metric = differing(found), runs.main_metric(found)
+    members: dict[tuple[str, ...], list[Run]] = {}
+    for run in found:
+        members.setdefault(tuple(runs.setting(run, key) for key in keys), []).append(run)
+    groups = [Group(settings, sorted(group, key=lambda run: runs.setting(run, "seed"))) for settings, group in members.items()]
+    return Study(keys, sorted(groups, key=lambda group: _rank(group, metric)), metric)
+
+
+def differing(found: list[Run]) -> list[str]:
+    """Keys that not all runs agree on, the seed aside; a key that some runs lack differs too."""
+    every = dict.fromkeys(key for run in found for key in run.config)
+    return [key for key in every if key != "seed" and len({_identity(run, key) for run in found}) > 1]
+
+
+def _identity(run: Run, key: str) -> str:
+    return json.dumps(run.config[key], sort_keys=True) if key in run.config else words.MISSING
+
+
+def _rank(group: Group, metric: str | None) -> tuple[bool, float]:
+    values = group.best(metric) if metric else []
+    mean = float(np.mean(values)) if values else np.nan
+    return (not np.isfinite(mean), (mean if metric and words.lower_is_better(metric) else -mean) if np.isfinite(mean) else 0.0)
+
+
+def table(study: Study) -> tuple[list[str], list[list[str]]]:
+    """Head and rows, one row a group: settings, seeds, mean ± sample standard deviation of best and final values."""
+    shown = [study.metric] if study.metric else []
+    losses = [name for name in (runs.evaluations(study.runs[0]) if study.metric else []) if name.endswith("/loss") and name != study.metric]
+    head = [*(study.keys or ["setting"]), "finished", *(f"best {runs.split(study.runs[0], m)} {words.metric(m)}" for m in shown),
+            *(f"final {words.metric(m)}" for m in shown + losses[:1]), "parameters", "wall time"]  # fmt: skip
+    rows = []
+    for group in study.groups:
+        times = [seconds for run in group.finished if (seconds := runs.wall_seconds(run)) is not None]
+        rows.append([
+            *(group.settings or [runs.title(group.runs[0])]), f"{len(group.finished)} of {len(group.runs)}",
+            *(words.spread(m, group.best(m)) for m in shown), *(words.spread(m, group.final(m)) for m in shown + losses[:1]),
+            words.quantity(runs.cost(group.runs[0], "parameters")), words.duration(float(np.mean(times)) if times else None),
+        ])  # fmt: skip
+    return head, rows
+
+
+def write_markdown(study: Study, path: Path) -> None:
+    """The table of groups, for a paper's draft or an issue."""
+    head, rows = table(study)
+    lines = [head, ["---"] * len(head), *rows]
+    path.write_text("".join("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |\n" for line in lines), encoding="utf-8")
+
+
+def write_csv(study: Study, path: Path) -> None:
+    """One line a run, failed ones too, numbers as in the files (fractions 0-1)."""
+    names = list(dict.fromkeys(name for run in study.runs for name in runs.evaluations(run)))
+    head = ["run", "state", "reason", "step", "seed", *study.keys, *(f"final {name}" for name in names),
+            *(f"best {name}" for name in names), "parameters", "multiply_adds", "images_per_s", "wall_s"]  # fmt: skip
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(head)
+        writer.writerows(_line(run, study.keys, names) for run in study.runs)
+
+
+def _line(run: Run, keys: list[str], names: list[str]) -> list[Any]:
+    bests = [runs.best(run, name) for name in names]
+    return [run.path, run.status["state"], run.status["reason"], run.status["step"], runs.setting(run, "seed"), *(runs.setting(run, key) for key in keys),
+            *(runs.final(run, name) for name in names), *(top[0] if top else None for top in bests), runs.cost(run, "parameters"),
+            runs.cost(run, "multiply_adds"), runs.images_per_second(run), runs.wall_seconds(run)]  # fmt: skip

@@ -1,0 +1,145 @@
+"""The page of several runs: the best setting, all settings in a table, their curves with seed bands, every single run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cvjax.reporting import figures, page, run_page, runs, words
+from cvjax.reporting.runs import Run
+from cvjax.reporting.study import Group, Study, table
+
+DRAWN = len(figures.SERIES)  # groups with a curve; more cannot be told apart
+
+
+def build(study: Study, folder: Path) -> str:
+    """The HTML of a study; `folder` is where the page will lie, which runs are named relative to."""
+    drawn = [page.figure(page.Markup(figures.svg(panel, f"f{i}"))) for i, panel in enumerate(panels(study))]
+    more = f"The {DRAWN} best of {len(study.groups)} settings. " if len(study.groups) > DRAWN else ""
+    legend = page.element("p", more + "Colours as in the table; solid: held-out data, dashed: training. Mean over the finished seeds (over all, where none "
+                                      "has finished), shaded: one standard deviation. The axes fit what follows the first tenth of training.", "quiet")  # fmt: skip
+    return page.page(_title(study), f"{len(study.runs)} runs in {folder.name}", [
+        page.join([page.element("p", verdict(study), "verdict"), page.element("p", _seeds(study), "quiet"), _alert(study)]),
+        page.section("Settings, best first", _groups(study)),
+        page.section("Learning curves", page.element("div", page.join(drawn), "curves"), legend) if drawn
+        else page.section("Learning curves", page.element("p", "No metrics yet.", "quiet")),
+        page.section("Predictions", *_pictures(study)),
+        page.section("Every run", _every(study, folder), _commands(study, folder)),
+        page.section("Configuration all runs share", _shared(study)),
+    ])  # fmt: skip
+
+
+def verdict(study: Study) -> str:
+    """One sentence: the best setting and its number, or that there is none yet."""
+    done = sum(run.finished for run in study.runs)
+    tally = f"{done} of {len(study.runs)} runs finished"
+    first = study.groups[0]
+    values = first.best(study.metric) if study.metric else []
+    if study.metric is None or not values:
+        return f"No finished run has metrics yet; {tally}."
+    number = f"{words.spread(study.metric, values)} best {runs.split(first.runs[0], study.metric)} {words.metric(study.metric)} (n = {len(values)})"
+    if not study.keys:
+        return f"{number}; {tally}."
+    return f"{_named(study, first)}: {number}, the best of {len(study.groups)} settings; {tally}."
+
+
+def _named(study: Study, group: Group) -> str:
+    """"optim.lr = 0.1, model.variant = 20"; empty where there is one setting only."""
+    return ", ".join(f"{key} = {value}" for key, value in zip(study.keys, group.settings, strict=True))
+
+
+def panels(study: Study) -> list[figures.Panel]:
+    """The main metric, the held-out and the training loss; one colour a group."""
+    if study.metric is None:
+        return []
+    split = study.metric.split("/")[0]
+    wanted = [(study.metric,), (f"{split}/loss", "train/loss")] if study.metric != f"{split}/loss" else [(study.metric, "train/loss")]
+    found = []
+    for names in wanted:
+        lines = [line for name in names for i, group in enumerate(study.groups[:DRAWN]) if (line := _curve(group, name, i))]
+        unit = " (%)" if words.is_fraction(names[0]) else ""
+        title = f"{runs.split(study.runs[0], names[0])} {words.metric(names[0])}" if len(names) == 1 else "loss"
+        found.append(figures.Panel(title[:1].upper() + title[1:] + unit, "epoch", lines, settled=True))
+    return [panel for panel in found if panel.lines]
+
+
+def _curve(group: Group, name: str, colour: int) -> figures.Line | None:
+    """Mean and standard deviation over the seeds, at the points that all of them have."""
+    curves = [dict(zip(*runs.series(run, name), strict=True)) for run in group.finished or group.runs]
+    curves = [curve for curve in curves if curve]
+    common = sorted(set.intersection(*map(set, curves))) if curves else []
+    if not common:
+        return None
+    values = np.array([[curve[x] for x in common] for curve in curves]) * (100 if words.is_fraction(name) else 1)
+    band = values.std(0, ddof=1) if len(curves) > 1 else None
+    return figures.Line("", np.array(common), values.mean(0), colour, dashed=name.startswith("train/"), band=band)
+
+
+def _title(study: Study) -> str:
+    names = list(dict.fromkeys(runs.title(run) for run in study.runs))
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more" if len(names) > 3 else ", ".join(names)
+
+
+def _seeds(study: Study) -> str:
+    counts = [len(group.finished) for group in study.groups]
+    few = " With one seed a setting, a difference may be luck." if max(counts) == 1 and len(study.groups) > 1 else ""
+    return f"± is the sample standard deviation over seeds. A best value is the best of each run's evaluations.{few}"
+
+
+def _alert(study: Study) -> page.Markup:
+    open_ = [run for run in study.runs if not run.finished]
+    if not open_:
+        return page.Markup("")
+    states = ", ".join(f"{sum(run.status['state'] == s for run in open_)} {s}" for s in dict.fromkeys(run.status["state"] for run in open_))
+    return page.element("p", f"Not in the means: {states}. They are listed below with their reasons.", "alert")
+
+
+def _groups(study: Study) -> page.Markup:
+    head, rows = table(study)
+    width = max(1, len(study.keys))
+    chips = [page.Markup(f'<span class="chip" style="background: var(--s{i})"></span>') if i < DRAWN else page.Markup("") for i in range(len(rows))]
+    marked = [[page.Markup(chip + page.text(row[0])), *row[1:]] for chip, row in zip(chips, rows, strict=True)]
+    return page.table(head, marked, numeric=range(width, len(head)), top=0 if len(rows) > 1 else None)
+
+
+def _every(study: Study, folder: Path) -> page.Markup:
+    metric = study.metric
+    rows = []
+    for run in study.runs:
+        top = runs.best(run, metric) if metric else None
+        state = page.element("span", run_page.progress(run), "good" if run.finished else "bad")
+        rows.append([_relative(run, folder), runs.setting(run, "seed"), *(runs.setting(run, key) for key in study.keys),
+                     words.value(metric, runs.final(run, metric)) if metric else words.MISSING,
+                     words.value(metric, top[0] if top else None) if metric else words.MISSING, state, run.status["reason"]])  # fmt: skip
+    name = words.metric(metric) if metric else "metric"
+    head = ["run", "seed", *study.keys, f"last {name}", f"best {name}", "state", "reason"]
+    if not any(run.status["reason"] for run in study.runs):
+        head, rows = head[:-1], [row[:-1] for row in rows]
+    return page.table(head, rows, numeric={len(study.keys) + 2, len(study.keys) + 3})
+
+
+def _commands(study: Study, folder: Path) -> page.Markup:
+    rows = [[_relative(run, folder), page.element("code", run_page.command(run.starts[-1]))] for run in study.runs
+            if run.starts and "command" in run.starts[-1]]  # fmt: skip
+    return page.details("The command of every run", page.table(["run", "command"], rows)) if rows else page.Markup("")
+
+
+def _pictures(study: Study) -> Sequence[page.Markup]:
+    """The first run of each of the best settings that has a picture: the same examples, seen by each."""
+    parts = []
+    for group in study.groups[:DRAWN]:
+        path = next((path for run in group.runs if (path := run.path / "images" / "predictions.png").exists()), None)
+        if path:
+            name = _named(study, group) or "first seed"
+            parts.append(page.details(name, page.picture(path.read_bytes(), f"predictions: {name}")))
+    return parts
+
+
+def _shared(study: Study) -> page.Markup:
+    first = study.runs[0].config
+    keys = [key for key in sorted(first) if key not in study.keys and key != "seed"]
+    return page.details(f"{len(keys)} keys", page.table(["key", "value"], [[key, words.setting(first[key])] for key in keys]))
+
+
+def _relative(run: Run, folder: Path) -> str:
+    return str(run.path.relative_to(folder)) if run.path.is_relative_to(folder) else str(run.path)

@@ -1,0 +1,107 @@
+"""What the devices compute: one update, and one batch of an evaluation. Pure functions of (state, data).
+
+Every loss term is a sum and a count. Sums of gradients and of terms are added over micro-batches and devices first and
+divided by the total count once, so the update does not depend on how a batch was split.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from cvjax import optim, parallel
+from cvjax.build import Experiment
+from cvjax.ops.shuffle import indices
+from cvjax.preprocess import device_eval, device_train
+from cvjax.state import State, Term, key
+
+
+def update(e: Experiment, optimiser: optax.GradientTransformation, schedule: Callable) -> Callable:
+    """The function `(state, rows, data) -> (state, metrics)` of one training step, to be run by `parallel.per_device`.
+
+    `rows` are the positions in the global batch of this device's examples. `data` is these examples, or, with
+    `data.cache="device"`, the whole training set.
+    """
+    parts = e.training.accumulate
+
+    def step(state: State, rows: jax.Array, data: dict) -> tuple[State, dict]:
+        if e.loading.cache == "device":
+            chosen = indices(state.step, len(e.splits["train"]), e.loading.batch_size, e.seed)[rows]
+            data = {name: jnp.take(x, chosen, axis=0) for name, x in data.items()}
+        batch = device_train(data, e.pixels, e.augment, e.seed, state.step, rows)
+        micros = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
+        keys = jax.random.split(jax.random.fold_in(key(e.seed, "model", state.step), jax.lax.axis_index(parallel.AXIS)), parts)
+        grads, terms, stats = _gradients(e, state, micros, keys)
+        grads = parallel.psum(grads)
+        updates, opt = optimiser.update(grads, state.opt, state.params)
+        values = {"lr": schedule(state.step), "grad_norm": optax.global_norm(grads)}
+        values |= {name: term.sum / jnp.maximum(term.count, 1) for name, term in parallel.psum(terms).items()}
+        new = State(step=state.step + 1, params=optax.apply_updates(state.params, updates), stats=stats, opt=opt)
+        return new, values
+
+    return step
+
+
+def _gradients(e: Experiment, state: State, micros: dict, keys: jax.Array) -> tuple[Any, dict, Any]:
+    """This device's gradient of the global objective, its terms, and the new BatchNorm statistics."""
+
+    def terms(params: Any, stats: Any, micro: dict, key: jax.Array) -> tuple[dict[str, Term], Any]:
+        inputs = e.task.inputs(micro, key)
+        outputs, changed = e.model.apply({"params": params, "batch_stats": stats}, inputs, train=True,
+                                         rngs={"dropout": key}, mutable=["batch_stats"])
+        return e.loss(outputs, micro), changed.get("batch_stats", {})
+
+    def objective(params: Any, stats: Any, micro: dict, key: jax.Array, counts: dict | None) -> tuple[jax.Array, tuple]:
+        found, stats = terms(params, stats, micro, key)
+        counts = counts or parallel.psum({name: term.count for name, term in found.items()})
+        weighted = [term.weight * term.sum / jnp.maximum(counts[name], 1) for name, term in found.items() if term.weight]
+        return sum(weighted), ({name: term._replace(weight=0.0) for name, term in found.items()}, stats)
+
+    slope = jax.grad(objective, has_aux=True)
+    if len(keys) == 1:
+        grads, (found, stats) = slope(state.params, state.stats, jax.tree.map(lambda x: x[0], micros), keys[0], None)
+        return grads, found, stats
+
+    # A first pass for the counts: they depend on the batch alone, so the compiler drops the network from it.
+    counted = jax.lax.map(lambda x: {n: t.count for n, t in terms(state.params, state.stats, *x)[0].items()}, (micros, keys))
+    counts = parallel.psum(jax.tree.map(lambda x: x.sum(0), counted))
+
+    def accumulate(carry: tuple, x: tuple) -> tuple[tuple, dict]:
+        grads, stats = carry
+        more, (found, stats) = slope(state.params, stats, *x, counts)
+        return (jax.tree.map(jnp.add, grads, more), stats), found
+
+    start = (jax.tree.map(jnp.zeros_like, state.params), state.stats)
+    (grads, stats), found = jax.lax.scan(accumulate, start, (micros, keys))
+    return grads, jax.tree.map(lambda x: x.sum(0), found), stats
+
+
+def evaluation(e: Experiment, collect: bool) -> Callable:
+    """The function `(state, batch) -> (terms, rows)` of one evaluation batch, on the averaged parameters if there are any.
+
+    With `collect` it also returns what `task.decode` makes of the outputs, and the batch's labels, of all devices' rows.
+    """
+
+    def step(state: State, batch: dict) -> tuple[dict, dict]:
+        batch = device_eval(batch, e.pixels)
+        variables = {"params": optim.averaged(state.params, state.opt), "batch_stats": state.stats}
+        outputs = e.model.apply(variables, e.task.inputs(batch, None), train=False)
+        terms = parallel.psum({name: (term.sum, term.count) for name, term in e.loss(outputs, batch).items()})
+        kept = {name: x for name, x in batch.items() if name != "image"} | e.task.decode(outputs)
+        return terms, parallel.gather(kept) if collect else {}
+
+    return step
+
+
+def forward(e: Experiment) -> Callable:
+    """`(state, images) -> task.decode(...)` on one device without labels: what prediction runs."""
+
+    @jax.jit
+    def step(state: State, images: jax.Array) -> dict:
+        batch = device_eval({"image": images}, e.pixels)
+        variables = {"params": optim.averaged(state.params, state.opt), "batch_stats": state.stats}
+        return e.task.decode(e.model.apply(variables, e.task.inputs(batch, None), train=False))
+
+    return step

@@ -1,0 +1,52 @@
+"""Writes class names and probabilities under a picture, legibly at any size."""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+SMALLEST = 224  # pixels; smaller pictures are enlarged by a whole factor, so that pixels stay pixels
+PAPER, BAR, INK = (255, 255, 255), (198, 219, 239), (31, 35, 40)
+
+
+def scores(image: np.ndarray, lines: Sequence[tuple[str, float]]) -> np.ndarray:
+    """`image` (uint8 h w 1 or 3) over one line for each (name, probability), the first one larger; uint8 h w 3."""
+    picture = Image.fromarray(np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3))))
+    factor = max(1, -(-SMALLEST // min(picture.size)))
+    picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    size = max(13, min(picture.size) // 18)
+    sizes = [round(1.3 * size), *[size] * (len(lines) - 1)]
+    tops = np.cumsum([picture.height + size // 3, *[round(1.5 * s) for s in sizes]])
+    sheet = Image.new("RGB", (picture.width, int(tops[-1]) + size // 3), PAPER)
+    sheet.paste(picture, (0, 0))
+    for (name, probability), top, points in zip(lines, tops, sizes, strict=False):
+        _line(ImageDraw.Draw(sheet), name, probability, int(top), points)
+    return np.asarray(sheet)
+
+
+def _line(draw: ImageDraw.ImageDraw, name: str, probability: float, top: int, points: int) -> None:
+    """A name flush left, its probability flush right, and behind them a bar as long as the probability."""
+    width, font, margin = draw.im.size[0], _font(points), points // 2
+    draw.rectangle((0, top, width * probability, top + round(1.35 * points)), fill=BAR)
+    number = f"{100 * probability:.1f} %"
+    middle = top + round(0.7 * points)
+    draw.text((width - margin, middle), number, INK, font, anchor="rm")
+    draw.text((margin, middle), _fit(name, font, width - 3 * margin - font.getlength(number)), INK, font, anchor="lm")
+
+
+def _fit(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """`text`, shortened with an ellipsis until it is at most `width` pixels wide."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text.rstrip() + "…"
+
+
+@functools.cache
+def _font(points: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib: nothing to install, and most of the world's letters."""
+    import matplotlib  # 0.1 s, and only where something is drawn
+
+    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", points)

@@ -1,0 +1,48 @@
+"""Any number of labels per image: sigmoid cross-entropy, mean average precision over classes, micro and macro F1.
+
+The loss of an example is the mean over the classes (as torch's BCEWithLogitsLoss averages), whatever their number.
+
+b batch · k classes.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key
+
+from cvjax.metrics.average_precision import MultilabelScores
+from cvjax.ops import losses
+from cvjax.state import Term
+from cvjax.tasks import _draw
+
+NEEDS = ()
+
+
+def fields(info) -> dict:
+    return {"num_classes": len(info.classes)}
+
+
+def inputs(batch: dict, key: Key[Array, ""] | None) -> dict:
+    return {"image": batch["image"]}
+
+
+def loss(outputs: dict, batch: dict) -> dict[str, Term]:
+    """Term "loss" over the valid examples; `label` is multi-hot float32 b k. Mixed images count both, by share."""
+    values = losses.mixed(lambda target: losses.sigmoid_cross_entropy(outputs["logits"], target), batch).mean(-1)
+    return {"loss": Term(jnp.where(batch["valid"], values, 0.0).sum(), batch["valid"].sum(dtype=jnp.float32), 1.0)}
+
+
+def decode(outputs: dict) -> dict[str, Array]:
+    """`probability` (b k), one for each class by itself."""
+    return {"probability": jax.nn.sigmoid(outputs["logits"].astype(jnp.float32))}
+
+
+def host_metrics(info) -> MultilabelScores:
+    return MultilabelScores(len(info.classes))
+
+
+def draw(image: np.ndarray, row: dict, info) -> np.ndarray:
+    """The picture over its labels (0.5 or more), at most eight, likeliest first; if none, the likeliest class."""
+    order = np.argsort(-row["probability"])
+    shown = [i for i in order[:8] if row["probability"][i] >= 0.5] or order[:1]
+    return _draw.scores(image, [(info.classes[i], float(row["probability"][i])) for i in shown])

@@ -1,0 +1,179 @@
+"""The loop: build, rehearse, train, evaluate. One loop for every model and task; it knows none of them by name."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from cvjax import checkpoint, parallel, step, workdir
+from cvjax.build import Experiment, build, initial_state
+from cvjax.config import UserError
+from cvjax.data import _pipeline
+from cvjax.evaluate import Evaluator
+from cvjax.log import Clock, Log, screen
+from cvjax.preprocess import host_eval, host_train
+from cvjax.state import State
+
+
+class TrainingFailed(RuntimeError):
+    """Training cannot go on (a loss that is not finite). One line; the launcher exits with 1."""
+
+
+class Interrupted(Exception):
+    """A signal asked to stop and the state is saved. The launcher exits with 75: run me again."""
+
+
+def train(config: ConfigDict, folder: Path) -> dict[str, float]:
+    """Trains an experiment in a work folder, or continues it there. Returns the metrics of the final evaluation."""
+    e = build(config)
+    done = workdir.claim(folder, e)
+    if done is not None:
+        print(f"{folder} is finished: {', '.join(screen(n, v) for n, v in done.items())}. Nothing to do.")
+        return done
+    state, optimiser, schedule = initial_state(e)
+    checkpoints = checkpoint.manager(folder, e.training.keep, e.training.mode)
+    memory = {"best": None, "best_step": 0}
+    if checkpoints.latest_step() is not None:
+        state, memory = checkpoint.restore(checkpoints, state)
+    start = int(state.step)
+    workdir.describe_start(folder, e, state, start)
+    title = f"{e.model_file.__name__.rpartition('.')[2]} {folder.name}"
+    stop = _watch_signals()
+    with Log(folder, total_steps=e.total_steps, start_step=start, steps_per_epoch=e.steps_per_epoch, title=title) as log:
+        evaluator = Evaluator(e, "val")
+        _rehearse(e, evaluator, state, checkpoints, memory)
+        if start:
+            log.say(f"continuing at step {start} of {e.total_steps}")
+        update = parallel.per_device(step.update(e, optimiser, schedule), (None, 0, 0 if e.loading.cache == "none" else None), donate=True)
+        try:
+            state, memory = _loop(e, update, state, memory, evaluator, checkpoints, log, folder, stop)
+            final = _finish(e, state, memory, evaluator, folder)
+            log.say("done: " + ", ".join(screen(name, value) for name, value in final.items()))
+        except TrainingFailed as failure:
+            workdir.status(folder, "failed", reason=str(failure))
+            raise
+        finally:
+            checkpoints.wait_until_finished()
+    return final
+
+
+def _loop(e: Experiment, update, state: State, memory: dict, evaluator: Evaluator, checkpoints, log: Log, folder: Path, stop: list):
+    """Steps until the end, the patience or a signal. The device never waits: a window is read when the next one runs."""
+    log_every, eval_every, save_every = e.steps("log_every"), e.steps("eval_every"), e.steps("checkpoint_every")
+    first, total = int(state.step), e.total_steps
+    batches, rows, clock = _batches(e, first), parallel.rows(e.loading.batch_size), Clock()
+    previous: list = []
+    window: list = []
+    for number in range(first + 1, total + 1):
+        with clock.waiting():
+            data = next(batches)
+        state, values = update(state, rows, data)
+        window.append((number, values))
+        stopping = bool(stop) or number == total
+        evaluating = due(number, eval_every, last=number == total)
+        saving = due(number, save_every, last=stopping)
+        if evaluating or saving:
+            previous, window = previous + window, []
+        if evaluating or saving or due(number, log_every) or number == first + 1:
+            _write(log, previous, clock, e.loading.batch_size)
+            previous, window = window, []
+            workdir.status(folder, "running", step=number, steps=total, best=memory)
+        if evaluating:
+            value = _evaluate(e, evaluator, state, number, memory, log)
+            saving = saving or memory["best_step"] == number
+        if saving:
+            checkpoint.save(checkpoints, state, memory, value if evaluating else None)
+        if evaluating or saving:
+            clock.restart()
+        if stop and number < total:
+            checkpoints.wait_until_finished()
+            workdir.status(folder, "stopped", reason=f"signal {stop[0]}")
+            raise Interrupted(f"stopped by signal {stop[0]}; saved at step {number}. Run the same command to continue")
+        if e.training.patience and number - memory["best_step"] >= e.steps("patience"):
+            log.say(f"early stop: {e.training.monitor} has not improved since step {memory['best_step']}")
+            break
+    return state, memory
+
+
+def due(number: int, every: int, last: bool = False) -> bool:
+    """True at every multiple of `every`, and at the last step."""
+    return number % every == 0 or last
+
+
+def _write(log: Log, window: list, clock: Clock, batch_size: int) -> None:
+    """Fetches a window of steps and writes a line for each. Raises TrainingFailed at a loss that is not finite."""
+    if not window:
+        return
+    fetched = jax.device_get([values for _, values in window])
+    speed = clock.read(len(window) * batch_size)
+    for (number, _), values in zip(window, fetched, strict=True):
+        values = {f"train/{name}": float(value) for name, value in values.items()}
+        log.write(number, values | speed)
+        if not np.isfinite(values["train/loss"]):
+            raise TrainingFailed(f"the loss is {values['train/loss']} at step {number}; the last checkpoint is before it")
+    log.progress(window[-1][0], values | speed)
+
+
+def _batches(e: Experiment, start: int) -> Iterator[dict]:
+    """Training data from a step on, on the devices: the same for every step number, whenever it is asked for."""
+    if e.loading.cache == "device":
+        whole = parallel.replicate(_pipeline.whole(e.splits["train"], host_eval(e.pixels)))
+        while True:
+            yield whole
+    yield from map(parallel.shard, _pipeline.train_batches(
+        e.splits["train"], host_train(e.pixels, e.augment), batch_size=e.loading.batch_size, seed=e.seed, start_step=start,
+        workers=e.loading.workers, kind=e.loading.worker_kind,
+        process_index=jax.process_index(), process_count=jax.process_count()))
+
+
+def _evaluate(e: Experiment, evaluator: Evaluator, state: State, number: int, memory: dict, log: Log) -> float:
+    """Measures the val split, remembers the best value, returns the monitored one."""
+    values, _ = evaluator(state)
+    log.write(number, values)
+    log.say(f"epoch {number / e.steps_per_epoch:.4g}  step {number}  val: " + "  ".join(screen(n, v) for n, v in values.items()))
+    value, sign = values[e.training.monitor], 1 if e.training.mode == "max" else -1
+    if memory["best"] is None or sign * value > sign * memory["best"]:
+        memory |= {"best": value, "best_step": number}
+    return value
+
+
+def _rehearse(e: Experiment, evaluator: Evaluator, state: State, checkpoints, memory: dict) -> None:
+    """Everything that first happens after hours, now: a batch through every metric, a checkpoint there and back."""
+    values, _ = evaluator(state, limit=1)
+    if e.training.monitor not in values:
+        raise UserError(f"config.train.monitor='{e.training.monitor}' is not measured; have: {', '.join(values)}")
+    if checkpoints.latest_step() is None:
+        checkpoint.save(checkpoints, state, memory, None)
+        checkpoints.wait_until_finished()
+        back, _ = checkpoint.restore(checkpoints, state)
+        if not all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(back), strict=True)):
+            raise RuntimeError(f"a checkpoint in {checkpoints.directory} does not read back as it was written")
+
+
+def _finish(e: Experiment, state: State, memory: dict, evaluator: Evaluator, folder: Path) -> dict[str, float]:
+    """The final evaluation: of the test split if there is one, else of val; keeps every decoded row and a picture."""
+    split = "test" if "test" in e.splits else "val"
+    final, rows = Evaluator(e, split, collect=True)(state)
+    if split == "test":
+        final |= evaluator(state)[0]
+    if jax.process_index() == 0:
+        workdir.keep_predictions(folder, e, split, rows)
+        workdir.status(folder, "finished", step=int(state.step), steps=e.total_steps, best=memory, final=final)
+    return final
+
+
+def _watch_signals() -> list[int]:
+    """A list that the first SIGTERM, SIGINT or SIGUSR2 puts its number into; a second signal leaves at once."""
+    received: list[int] = []
+
+    def handle(number: int, _: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+        signal.signal(number, handle)
+    return received
