@@ -17,12 +17,14 @@ from absl import flags
 
 from cvjax import environment
 from cvjax.config import UserError, did_you_mean, load, override
+from cvjax.schema import check_names
 
 VERBS = ("train", "eval", "predict", "report", "list")
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("config", None, "Experiment file with its arguments: experiments/resnet_cifar10.py:variant=56,smoke")
 flags.DEFINE_string("workdir", None, "Folder of the run; a run that is there is continued.")
+flags.DEFINE_string("init", None, "Run whose weights to begin from; the same as --config.init.")
 flags.DEFINE_enum("checkpoint", "latest", ["latest", "best"], "Which checkpoint eval and predict use.")
 flags.DEFINE_string("split", "val", "Which split of config.data eval measures: train, val or test.")
 flags.DEFINE_string("out", None, "Where predict draws its pictures and report writes its page; in the workdir when not given.")
@@ -77,7 +79,8 @@ def run(verb: str, words: list[str], assignments: list[tuple[str, str]]) -> int:
     if verb == "train":
         path, _, arg = needed("config", verb).partition(":")
         config = load(path, arg)
-        override(config, assignments)
+        override(config, assignments + ([("init", FLAGS.init)] if FLAGS.init else []))
+        check_names(config)
         from cvjax import parallel
         from cvjax.train import Interrupted, TrainingFailed, train
 

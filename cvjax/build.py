@@ -12,9 +12,9 @@ import optax
 from ml_collections import ConfigDict
 
 from cvjax import config as configs
-from cvjax import lookup, optim, parallel
+from cvjax import lookup, optim, parallel, transfer
 from cvjax.config import UserError
-from cvjax.data._source import Source
+from cvjax.data._source import Info, Source
 from cvjax.preprocess import Augment, Pixels
 from cvjax.state import State, key
 
@@ -77,14 +77,20 @@ class Training:
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment with every name resolved. `splits` holds the opened sources: train, val and, if asked for, test."""
+    """An experiment with every name resolved.
+
+    `splits` holds the opened sources: train, val and, if asked for, test. `info` is the training split's, also where that
+    split itself is not opened.
+    """
 
     config: ConfigDict
     seed: int
+    init: str
     task: ModuleType
     loss: Callable
     model_file: ModuleType
     model: nn.Module
+    info: Info
     splits: dict[str, Source]
     loading: Loading
     pixels: Pixels
@@ -93,7 +99,7 @@ class Experiment:
 
     @property
     def steps_per_epoch(self) -> int:
-        return len(self.splits["train"]) // self.loading.batch_size
+        return self.info.num_examples // self.loading.batch_size
 
     @property
     def total_steps(self) -> int:
@@ -111,21 +117,30 @@ class Experiment:
         return {"image": jnp.zeros((1, self.pixels.size, self.pixels.size, self.pixels.channels))}
 
 
-def build(config: ConfigDict, *, only: tuple[str, ...] = ("train", "val", "test")) -> Experiment:
-    """Resolves every section of a config. Opens the named splits; reads no example. Raises UserError."""
+def build(config: ConfigDict, *, only: tuple[str, ...] = ("train", "val", "test"), info: Info | None = None) -> Experiment:
+    """Resolves every section of a config. Opens the splits named in `only`; reads no example.
+
+    Args:
+        info: of the training split, for runs whose training data need not be there any more.
+
+    Raises:
+        UserError: naming the key, the split or the class that is wrong.
+    """
     read = configs.Reading(config)
     task_settings, model_settings = read.task, read.model
     task = _named("task", "tasks", task_settings)
     model_file = _named("model", "models", model_settings)
     loading, splits = _open(read.data, only)
-    info = next(iter(splits.values())).info
+    info = info or splits["train"].info
     experiment = Experiment(
         config=config,
         seed=read.seed,
+        init=read.init,
         task=task,
         loss=partial(task.loss, **configs.checked("task", task.loss, task_settings, ("outputs", "batch"))),
         model_file=model_file,
         model=configs.call("model", model_file.Model, model_settings, **task.fields(info)),
+        info=info,
         splits=splits,
         loading=loading,
         pixels=configs.call("image", Pixels, read.image),
@@ -138,15 +153,21 @@ def build(config: ConfigDict, *, only: tuple[str, ...] = ("train", "val", "test"
     return experiment
 
 
-def initial_state(experiment: Experiment) -> tuple[State, optax.GradientTransformation, Callable]:
-    """Step 0 on every device, the optimiser, and the learning rate as a function of the step."""
+def initial_state(experiment: Experiment, restoring: bool = False) -> tuple[State, optax.GradientTransformation, Callable]:
+    """Step 0 on every device, the optimiser, and the learning rate as a function of the step.
+
+    `restoring` skips `config.init`, because a checkpoint will replace the values.
+    """
     init = jax.jit(lambda k: experiment.model.init(k, experiment.blank(), train=False))
     variables = init(key(experiment.seed, "init", 0))
-    params = variables["params"]
+    params, stats = variables["params"], variables.get("batch_stats", {})
+    if experiment.init and not restoring:
+        params, stats, fresh = transfer.initialise(params, stats, experiment.init)
+        print(f"from {experiment.init}" + (f"; initialised anew: {', '.join(fresh)}" if fresh else ""))
     optimiser, schedule = configs.call(
         "optim", optim.make, experiment.config.optim.to_dict(), params=params, total_steps=experiment.total_steps,
         steps_per_epoch=experiment.steps_per_epoch, layer=getattr(experiment.model_file, "layer", None))
-    state = State(step=jnp.int32(0), params=params, stats=variables.get("batch_stats", {}), opt=jax.jit(optimiser.init)(params))
+    state = State(step=jnp.int32(0), params=params, stats=stats, opt=jax.jit(optimiser.init)(params))
     return parallel.replicate(state), optimiser, schedule
 
 
@@ -171,15 +192,14 @@ def _check(experiment: Experiment) -> None:
     """What can be wrong between sections. Raises UserError."""
     e, batch = experiment, experiment.loading.batch_size
     parallel.check_divides(batch, "config.data.batch_size", e.training.accumulate)
-    classes = {name: source.info.classes for name, source in e.splits.items()}
-    for name, names in classes.items():
-        if names != next(iter(classes.values())):
-            odd = sorted(set(names) ^ set(next(iter(classes.values()))))
-            raise UserError(f"the {name} split has other classes than {next(iter(classes))}: {', '.join(odd[:5])}")
-        if not len(e.splits[name]):
-            raise UserError(f"config.data.{name}='{getattr(e.loading, name)}' holds no example")
-    if "train" in e.splits and not e.steps_per_epoch:
-        raise UserError(f"config.data.batch_size={batch} is larger than the {len(e.splits['train'])} training examples")
+    for name, source in e.splits.items():
+        if source.info.classes != e.info.classes:
+            odd = sorted(set(source.info.classes) ^ set(e.info.classes)) or ["their order"]
+            raise UserError(f"config.data.{name} has other classes than the training data: {', '.join(odd[:5])}")
+        if source.info.task != e.task.__name__.rpartition(".")[2]:
+            raise UserError(f"config.data is for task '{source.info.task}', but config.task.name is '{e.task.__name__.rpartition('.')[2]}'")
+    if not e.steps_per_epoch:
+        raise UserError(f"config.data.batch_size={batch} is larger than the {e.info.num_examples} training examples")
     if e.loading.cache == "device" and e.augment.on_host:
         raise UserError("config.augment.crop='resized' and randaugment work on the host: set config.data.cache='none'")
     rows = batch // jax.device_count() // e.training.accumulate

@@ -22,7 +22,6 @@ def manager(workdir: Path, keep: int = 2, mode: str = "max") -> ocp.CheckpointMa
     options = ocp.CheckpointManagerOptions(
         preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(n=keep), best]),
         step_name_format=ocp.step.standard_name_format(step_format_fixed_length=8),
-        cleanup_tmp_directories=True,
     )
     return ocp.CheckpointManager((workdir / "checkpoints").absolute(), options=options)
 
@@ -56,9 +55,9 @@ def restore_for_inference(workdir: Path, like: Any, which: str) -> tuple[Any, in
     """State of the "best" or "latest" checkpoint of a finished or running experiment, and its step."""
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"{workdir} has no checkpoints; train first: python launch.py train --config=... --workdir={workdir}")
-    checkpoints = manager(workdir)
-    step = checkpoints.best_step() if which == "best" else checkpoints.latest_step()
-    step = checkpoints.latest_step() if step is None else step
-    if step is None:
-        raise UserError(f"{workdir}/checkpoints is empty; the run has not saved yet")
-    return restore(checkpoints, like, step)[0], step
+    with manager(workdir) as checkpoints:
+        best, latest = checkpoints.best_step(), checkpoints.latest_step()
+        if latest is None:
+            raise UserError(f"{workdir}/checkpoints is empty; the run has not saved yet")
+        step = best if which == "best" and best is not None else latest
+        return restore(checkpoints, like, step)[0], step

@@ -5,12 +5,14 @@ keyword arguments of one function each, so a signature is the schema: a typo, a 
 that names the key. This file is also all that an experiment may import from cvjax; it must stay free of JAX.
 """
 
+import ast
 import difflib
 import importlib.util
 import inspect
 import json
 import math
 import re
+import traceback
 import types
 import typing
 from collections.abc import Callable, Iterable
@@ -32,9 +34,15 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
 # ---- what an experiment file uses
 
 
-def experiment(**sections: Any) -> ConfigDict:
-    """A locked config from plain dicts. Locked: overriding a key that does not exist is an error."""
-    return ConfigDict(sections).lock()
+def experiment(*, seed: int = 0, init: str = "", **sections: dict) -> ConfigDict:
+    """A locked config from plain dicts. Locked: overriding a key that does not exist is an error.
+
+    Args:
+        seed: decides initial weights, data order, augmentation and dropout.
+        init: folder of a run whose weights to begin from; "" for random weights.
+        sections: task, model, data, image, augment, optim, train.
+    """
+    return ConfigDict({"seed": seed, "init": init, **sections}).lock()
 
 
 def args(arg: str | None, **defaults: Any) -> types.SimpleNamespace:
@@ -53,13 +61,18 @@ def args(arg: str | None, **defaults: Any) -> types.SimpleNamespace:
     return types.SimpleNamespace(**values)
 
 
-def smoke(config: ConfigDict) -> ConfigDict:
-    """The same experiment as a two-step run on eight fake images: what tests and `:smoke` use."""
+def smoke(config: ConfigDict, **model: Any) -> ConfigDict:
+    """The same experiment as a two-step run on fake images: what `:smoke` and the tests run.
+
+    Args:
+        model: model settings that make it small ("variant=8").
+    """
     with config.unlocked():
+        config.model.update(model)
         config.data = fake_data(config)
         config.train.update(duration="2 steps", log_every="1 steps", eval_every="2 steps", checkpoint_every="2 steps")
         config.optim.update({key: "1 steps" for key in ("warmup",) if key in config.optim})
-        if "boundaries" in config.optim:
+        if config.optim.schedule == "step":
             config.optim.boundaries = ("1 steps",)
     return config
 
@@ -67,7 +80,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
 def fake_data(config: ConfigDict) -> ConfigDict:
     """The `data` section of `config`, with the source replaced by the fake one of the same task and image size."""
     pipeline = {key: config.data[key] for key in ("cache", "workers", "worker_kind") if key in config.data}
-    batch = min(8, config.data.batch_size)
+    batch = min(16, config.data.batch_size)
     return ConfigDict(dict(name="fake", train="train", val="val", batch_size=batch, task=config.task.name,
                            size=config.image.size, num_examples=2 * batch, **pipeline))
 
@@ -83,28 +96,47 @@ def load(path: str, arg: str | None = None) -> ConfigDict:
         raise UserError(f"no experiment file {path}{did_you_mean(path, have)}" + (f"; have: {', '.join(have)}" if have else ""))
     spec = importlib.util.spec_from_file_location(file.stem, file)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path}{_line(error, file)}: {type(error).__name__}: {error}") from error
     if not hasattr(module, "get_config"):
         raise UserError(f"{path} has no get_config(arg): an experiment file defines one that returns a config")
     return module.get_config(arg) if inspect.signature(module.get_config).parameters else module.get_config()
 
 
+def _line(error: Exception, file: Path) -> str:
+    """ ", line 7": the last place in the file itself that the error came through."""
+    if isinstance(error, SyntaxError):
+        return f", line {error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    return f", line {lines[-1]}" if lines else ""
+
+
 def override(config: ConfigDict, assignments: Iterable[tuple[str, str]]) -> None:
-    """Sets `optim.lr` to the value written as text, by the type of the value that is there. Raises UserError."""
+    """Sets `optim.lr` to the value written as text, by the type of the value that is there.
+
+    A key that the experiment file leaves at its default is read as a number, true/false or a text; whether there is such a
+    key is `schema.check_names`' question. Raises UserError.
+    """
     for key, text in assignments:
-        section = config
         *parents, last = key.split(".")
-        for depth, name in enumerate([*parents, last]):
-            if not isinstance(section, ConfigDict):
-                raise UserError(f"--config.{key}: '{'.'.join(parents[:depth])}' is a value, not a section")
-            if name not in section:
-                where = ".".join(["config", *parents[:depth]])
-                raise UserError(f"--config.{key}: {where} has no '{name}'{did_you_mean(name, section)}; have: {', '.join(section)}")
-            if depth < len(parents):
-                section = section[name]
-        if isinstance(section[last], ConfigDict):
-            raise UserError(f"--config.{key} is a section; set one of its keys: {', '.join(section[last])}")
-        section[last] = _parse(text, type(section[last]), f"--config.{key}", like=section[last])
+        section = config
+        for name in parents:
+            if not isinstance(section, ConfigDict) or name not in section:
+                have = section if isinstance(section, ConfigDict) else ()
+                raise UserError(f"--config.{key}: there is no section '{name}'{did_you_mean(name, have)}; have: {', '.join(have)}")
+            section = section[name]
+        if not isinstance(section, ConfigDict) or not parents and last not in config:
+            have = config if not parents else ()
+            raise UserError(f"--config.{key}: there is no such key{did_you_mean(last, have)}")
+        old = section[last] if last in section else None
+        if isinstance(old, ConfigDict):
+            raise UserError(f"--config.{key} is a section; set one of its keys: {', '.join(old)}")
+        with section.unlocked():
+            section[last] = _parse(text, type(old), f"--config.{key}", like=old)
 
 
 class Reading:
@@ -174,7 +206,9 @@ def _signature(defaults: dict) -> str:
 
 def _parse(text: str, kind: type, where: str, like: Any = None) -> Any:
     """`text` as a value of type `kind`; tuples are written as `a,b` or `(a, b)`."""
-    if kind is str or like is None and kind is type(None):
+    if kind is types.NoneType:
+        return _guess(text)
+    if kind is str:
         return text
     if kind is bool:
         if text.lower() in ("true", "1", "yes", "false", "0", "no"):
@@ -189,6 +223,17 @@ def _parse(text: str, kind: type, where: str, like: Any = None) -> Any:
         except ValueError:
             pass
     raise UserError(f"{where} must be {_name(kind)}, not '{text}'")
+
+
+def _guess(text: str) -> Any:
+    """A number, a boolean, a tuple in brackets, or the text itself."""
+    if text.startswith("("):
+        return _parse(text, tuple, "")
+    try:
+        value = ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
+    except (ValueError, SyntaxError):
+        return text
+    return value if isinstance(value, int | float) else text
 
 
 def _is_number(text: str) -> bool:

@@ -50,9 +50,9 @@ def truncate(path: Path, step: int) -> None:
 class Log:
     """Metric writer of one run. Resuming cuts the files back to the step that is resumed from."""
 
-    def __init__(self, workdir: Path, *, total_steps: int, start_step: int, steps_per_epoch: int, title: str):
+    def __init__(self, workdir: Path, *, total_steps: int, start_step: int, steps_per_epoch: int):
         self.main = jax.process_index() == 0
-        self.total, self.steps_per_epoch, self.title = total_steps, steps_per_epoch, title
+        self.total, self.steps_per_epoch = total_steps, steps_per_epoch
         if self.main:
             import tensorboardX
 
@@ -64,7 +64,7 @@ class Log:
     def __enter__(self) -> Self:
         if self.main:
             self._bar.start()
-            self._task = self._bar.add_task(self.title, total=self.total, text="compiling")
+            self._task = self._bar.add_task("train", total=self.total, text="compiling the first step")
         return self
 
     def __exit__(self, *_: object) -> None:

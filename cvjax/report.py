@@ -1,7 +1,7 @@
 """Reports out of run folders: one self-contained HTML page, and tables and a picture beside it.
 
 Reads files only, so that a report of a hundred runs needs no accelerator and starts at once. The parts are in
-`reporting/`: runs (reading), study (several runs), page (HTML), figures (curves), run_page and study_page (what is shown).
+`reporting/`: runs (reading), study (several runs), page (HTML), figures (curves), run_page and study_page (contents).
 """
 
 import os
@@ -49,7 +49,7 @@ def _several(found: list[runs.Run], folder: Path) -> Path:
 
 
 def _containing(folders: list[Path]) -> Path:
-    """The folder itself, or the innermost that holds all of them; the first where that would be the root of the disk."""
+    """The folder itself, or the innermost that holds all; the first where that would be the root of the disk."""
     if len(folders) == 1:
         return folders[0]
     common = Path(os.path.commonpath([path.resolve() for path in folders]))

@@ -36,7 +36,7 @@ def update(e: Experiment, optimiser: optax.GradientTransformation, schedule: Cal
         grads, terms, stats = _gradients(e, state, micros, keys)
         grads = parallel.psum(grads)
         updates, opt = optimiser.update(grads, state.opt, state.params)
-        values = {"lr": schedule(state.step), "grad_norm": optax.global_norm(grads)}
+        values = {"lr": schedule(state.step), "grad_norm": optax.tree.norm(grads)}
         values |= {name: term.sum / jnp.maximum(term.count, 1) for name, term in parallel.psum(terms).items()}
         new = State(step=state.step + 1, params=optax.apply_updates(state.params, updates), stats=stats, opt=opt)
         return new, values

@@ -33,38 +33,35 @@ def train(config: ConfigDict, folder: Path) -> dict[str, float]:
     if done is not None:
         print(f"{folder} is finished: {', '.join(screen(n, v) for n, v in done.items())}. Nothing to do.")
         return done
-    state, optimiser, schedule = initial_state(e)
-    checkpoints = checkpoint.manager(folder, e.training.keep, e.training.mode)
     memory = {"best": None, "best_step": 0}
-    if checkpoints.latest_step() is not None:
-        state, memory = checkpoint.restore(checkpoints, state)
-    start = int(state.step)
-    workdir.describe_start(folder, e, state, start)
-    title = f"{e.model_file.__name__.rpartition('.')[2]} {folder.name}"
-    stop = _watch_signals()
-    with Log(folder, total_steps=e.total_steps, start_step=start, steps_per_epoch=e.steps_per_epoch, title=title) as log:
-        evaluator = Evaluator(e, "val")
-        _rehearse(e, evaluator, state, checkpoints, memory)
-        if start:
-            log.say(f"continuing at step {start} of {e.total_steps}")
+    with checkpoint.manager(folder, e.training.keep, e.training.mode) as checkpoints:
+        resuming = checkpoints.latest_step() is not None
+        state, optimiser, schedule = initial_state(e, restoring=resuming)
+        if resuming:
+            state, memory = checkpoint.restore(checkpoints, state)
+        start = int(state.step)
+        workdir.describe_start(folder, e, state, start)
         update = parallel.per_device(step.update(e, optimiser, schedule), (None, 0, 0 if e.loading.cache == "none" else None), donate=True)
-        try:
-            state, memory = _loop(e, update, state, memory, evaluator, checkpoints, log, folder, stop)
-            final = _finish(e, state, memory, evaluator, folder)
-            log.say("done: " + ", ".join(screen(name, value) for name, value in final.items()))
-        except TrainingFailed as failure:
-            workdir.status(folder, "failed", reason=str(failure))
-            raise
-        finally:
-            checkpoints.wait_until_finished()
+        with Log(folder, total_steps=e.total_steps, start_step=start, steps_per_epoch=e.steps_per_epoch) as log:
+            try:
+                evaluator = Evaluator(e, "val")
+                _rehearse(e, evaluator, state, checkpoints, memory)
+                log.say(f"{folder}: step {start} of {e.total_steps}, {e.steps_per_epoch} steps per epoch, {jax.device_count()} devices")
+                state, memory = _loop(e, update, state, memory, evaluator, checkpoints, log, folder)
+                final = _finish(e, state, memory, evaluator, folder)
+                log.say("done: " + ", ".join(screen(name, value) for name, value in final.items()))
+            except TrainingFailed as failure:
+                workdir.status(folder, "failed", reason=str(failure))
+                raise
     return final
 
 
-def _loop(e: Experiment, update, state: State, memory: dict, evaluator: Evaluator, checkpoints, log: Log, folder: Path, stop: list):
+def _loop(e: Experiment, update, state: State, memory: dict, evaluator: Evaluator, checkpoints, log: Log, folder: Path):
     """Steps until the end, the patience or a signal. The device never waits: a window is read when the next one runs."""
     log_every, eval_every, save_every = e.steps("log_every"), e.steps("eval_every"), e.steps("checkpoint_every")
     first, total = int(state.step), e.total_steps
     batches, rows, clock = _batches(e, first), parallel.rows(e.loading.batch_size), Clock()
+    stop = _watch_signals()
     previous: list = []
     window: list = []
     for number in range(first + 1, total + 1):

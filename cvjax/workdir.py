@@ -1,5 +1,6 @@
 """What a run leaves on disk besides checkpoints and metrics: what it is, where it ran, how it stands, what it predicts."""
 
+import dataclasses
 import datetime
 import json
 import os
@@ -18,6 +19,7 @@ from cvjax import config as configs
 from cvjax import describe
 from cvjax.build import Experiment
 from cvjax.config import UserError
+from cvjax.data._source import Info
 from cvjax.log import write_json
 from cvjax.state import State
 
@@ -42,7 +44,7 @@ def claim(folder: Path, e: Experiment) -> dict | None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "config.json", json.loads(configs.to_json(e.config)))
-            write_json(folder / "info.json", describe_info(e))
+            write_json(folder / "info.json", dataclasses.asdict(e.info))
         except OSError as error:
             raise UserError(f"--workdir={folder} cannot be written: {error.strerror}") from None
     return None
@@ -61,10 +63,10 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
     return [f"{key}: {a.get(key, 'absent')} -> {b.get(key, 'absent')}" for key in sorted({*a, *b}) if a.get(key) != b.get(key)]
 
 
-def describe_info(e: Experiment) -> dict:
-    info = next(iter(e.splits.values())).info
-    return {"classes": list(info.classes), "task": info.task,
-            "num_examples": {name: len(source) for name, source in e.splits.items()}}
+def read_info(folder: Path) -> Info:
+    """Facts about the training data of a run."""
+    facts = json.loads((folder / "info.json").read_text())
+    return Info(**{name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()})
 
 
 def describe_start(folder: Path, e: Experiment, state: State, start: int) -> None:

@@ -30,4 +30,4 @@ def get_config(arg=""):
                    warmup_lr=0.01 if deep else 0.0, warmup_shape="constant"),
         train=dict(duration="64000 steps", log_every="100 steps", eval_every="5 epochs", checkpoint_every="5 epochs"),
     )
-    return smoke(config) if a.smoke else config
+    return smoke(config, variant=8) if a.smoke else config

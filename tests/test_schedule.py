@@ -58,9 +58,7 @@ def test_linear():
 
 def test_rsqrt_halves_at_four_times_the_warmup():
     settings = {"schedule": "rsqrt", "warmup": "10 steps"}
-    np.testing.assert_allclose(
-        trace([4, 9, 10, 40, 90], **settings), [0.05, 0.1, 0.1, 0.05, 0.1 / 3], rtol=1e-5
-    )
+    np.testing.assert_allclose(trace([4, 9, 10, 40, 90], **settings), [0.05, 0.1, 0.1, 0.05, 0.1 / 3], rtol=1e-5)
     np.testing.assert_allclose(trace([0, 1, 4, 100], schedule="rsqrt"), [0.1, 0.1, 0.05, 0.01], rtol=1e-5)
 
 

@@ -8,6 +8,7 @@ With several hosts each makes its own contiguous rows of the global batch.
 """
 
 import multiprocessing
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -31,7 +32,7 @@ def train_batches(
     batch_size: int,
     seed: int,
     start_step: int = 0,
-    workers: int = 2,
+    workers: int = 0,
     kind: str = "thread",
     process_index: int = 0,
     process_count: int = 1,
@@ -41,7 +42,7 @@ def train_batches(
     Args:
         transform: `(record, rng) -> example`; all randomness comes from `rng`. With kind="process" it and `source` must pickle.
         batch_size: global; a multiple of `process_count`, at most len(source).
-        workers: 0 works in the calling thread.
+        workers: threads or processes; 0 means one per core.
         kind: "thread" or "process".
 
     Raises:
@@ -66,7 +67,7 @@ def eval_batches(
     transform: Callable[[dict], dict],
     *,
     batch_size: int,
-    workers: int = 2,
+    workers: int = 0,
     kind: str = "thread",
     process_index: int = 0,
     process_count: int = 1,
@@ -86,7 +87,7 @@ def eval_batches(
     return Batches(source, transform, None, tasks(), workers, kind)
 
 
-def whole(source: Source, transform: Callable[[dict], dict], workers: int = 4) -> Rows:
+def whole(source: Source, transform: Callable[[dict], dict], workers: int = 0) -> Rows:
     """All examples, transformed without randomness and stacked, in the order of the source: what a device cache holds."""
     size = 256
     with eval_batches(source, transform, batch_size=min(size, len(source)), workers=workers) as batches:
@@ -105,10 +106,11 @@ class Batches(Iterator[Rows]):
     """Batches in order, made ahead of time by workers. `close()` stops them; so do the end and an error."""
 
     def __init__(self, source: Source, transform: Callable, seed: int | None, tasks: Iterable[Task], workers: int, kind: str):
-        self._pool, self._submit = _pool(source, transform, seed, workers, kind)
-        self._tasks, self._parts = iter(tasks), max(1, workers)
+        self._parts = workers or _cores()
+        self._pool, self._submit = _pool(source, transform, seed, self._parts, kind)
+        self._tasks = iter(tasks)
         self._ahead: deque[list[Future]] = deque()
-        for _ in range(AHEAD if workers else 0):
+        for _ in range(AHEAD):
             self._order()
 
     def __next__(self) -> Rows:
@@ -127,8 +129,7 @@ class Batches(Iterator[Rows]):
         """Stops the workers; what they were making is dropped. May be called twice."""
         self._tasks = iter(())
         self._ahead.clear()
-        if self._pool:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
     def __enter__(self) -> "Batches":
         return self
@@ -147,26 +148,22 @@ class Batches(Iterator[Rows]):
         self._ahead.append([self._submit(piece) for piece in pieces])
 
 
-def _pool(source: Source, transform: Callable, seed: int | None, workers: int, kind: str) -> tuple[Executor | None, Callable]:
+def _cores() -> int:
+    """Cores this process may use: fewer than the machine's in a container or a batch job."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _pool(source: Source, transform: Callable, seed: int | None, workers: int, kind: str) -> tuple[Executor, Callable]:
     """The workers and how to give them a task."""
     job = (source, transform, seed)
-    if kind not in ("thread", "process"):
-        raise UserError(f"data.worker_kind is '{kind}'; have: thread, process")
-    if workers == 0:
-        return None, partial(_now, partial(_worker.rows, *job))
     if kind == "thread":
-        pool: Executor = ThreadPoolExecutor(workers, "cvjax-data")
-        return pool, partial(pool.submit, _worker.rows, *job)
+        threads = ThreadPoolExecutor(workers, "cvjax-data")
+        return threads, partial(threads.submit, _worker.rows, *job)
+    if kind != "process":
+        raise UserError(f"data.worker_kind is '{kind}'; have: thread, process")
     # Not fork: JAX runs threads, and a forked copy of a locked lock never opens.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _worker.start, job)
-    return pool, partial(pool.submit, _worker.rows_in_process)
-
-
-def _now(work: Callable[[Task], Rows], task: Task) -> Future:
-    future: Future = Future()
-    future.set_result(work(task))
-    return future
+    processes = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _worker.start, job)
+    return processes, partial(processes.submit, _worker.rows_in_process)
 
 
 def _join(parts: list[Rows]) -> Rows:

@@ -45,11 +45,13 @@ class Source:
         read: index -> record, a dict; its image is pixels (uint8 h w 3) or `Encoded`, bytes that the pipeline's transform
             decodes when it knows what it needs of them (see `_augment`).
         name: index -> what to call the record in a message (its file).
+        read_many: indices -> records, where a format reads several at once faster than one by one.
     """
 
     info: Info
     read: Callable[[int], dict[str, Any]]
     name: Callable[[int], str] = _number
+    read_many: Callable[[Sequence[int]], list[dict[str, Any]]] | None = None
 
     def __len__(self) -> int:
         return self.info.num_examples

@@ -5,7 +5,7 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,25 +32,37 @@ class Task(NamedTuple):
 
 def rows(source: Source, transform: Callable[..., dict], seed: int | None, task: Task) -> Rows:
     """The task's rows, transformed and stacked, with `valid`. Without a seed `transform` gets no generator (evaluation)."""
-    out = [_row(source, transform, seed, task, k) for k, index in enumerate(task.indices) if index >= 0]
-    blank = {} if out else {key: np.zeros_like(value) for key, value in _row(source, transform, seed, task._replace(indices=(0,)), 0).items()}
-    stacked = stack(out or [blank], lambda k: source.name(task.indices[k]))
-    missing = len(task.indices) - len(stacked["image"])
-    if missing:
-        stacked = {key: np.concatenate([value, np.zeros((missing, *value.shape[1:]), value.dtype)]) for key, value in stacked.items()}
-    return {**stacked, "valid": np.array(task.indices) >= 0}
+    valid = np.array(task.indices) >= 0
+    # A task of padding alone makes one row all the same, to know what shapes its zeros should have.
+    real = [index for index in task.indices if index >= 0] or [0]
+    records = _read(source, real)
+    out = [_row(source, records, transform, seed, task, k) for k in range(len(real))]
+    stacked = stack(out, lambda k: source.name(real[k]))
+    return {**{key: _padded(value, valid) for key, value in stacked.items()}, "valid": valid}
 
 
-def _row(source: Source, transform: Callable[..., dict], seed: int | None, task: Task, k: int) -> dict[str, Any]:
-    index = task.indices[k]
+def _read(source: Source, indices: list[int]) -> Iterator[dict]:
+    yield from source.read_many(indices) if source.read_many else map(source.read, indices)
+
+
+def _row(source: Source, records: Iterator[dict], transform: Callable, seed: int | None, task: Task, k: int) -> dict:
     try:
         # The generator depends on the row's place in the run alone: not on workers, hosts or what came before.
         rng = () if seed is None else (np.random.default_rng([seed % 2**63, task.step, task.first_row + k]),)
-        return decoded(transform(source.read(index), *rng))
+        return decoded(transform(next(records), *rng))
     except UserError as error:
-        raise UserError(f"{source.name(index)}: {error}") from error
+        raise UserError(f"{source.name(max(task.indices[k], 0))}: {error}") from error
     except Exception as error:
-        raise RuntimeError(f"{source.name(index)}: {type(error).__name__}: {error}") from error
+        raise RuntimeError(f"{source.name(max(task.indices[k], 0))}: {type(error).__name__}: {error}") from error
+
+
+def _padded(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """As many rows as `valid` has, zeros where it is False (at the end)."""
+    if valid.all():
+        return values
+    out = np.zeros((len(valid), *values.shape[1:]), values.dtype)
+    out[valid] = values[: valid.sum()]
+    return out
 
 
 def stack(examples: list[dict[str, Any]], name: Callable[[int], str]) -> Rows:

@@ -1,7 +1,7 @@
 """Batch normalisation over the whole batch, on however many devices it lies (Ioffe & Szegedy, arXiv:1502.03167).
 
 The devices' sums and counts are added over the mapped axis named "batch" when that axis is bound while tracing
-(inside `jax.pmap(..., axis_name="batch")`); anywhere else the batch at hand is the whole batch. So a model needs no
+(inside a function that parallel.py maps); anywhere else the batch at hand is the whole batch. So a model needs no
 axis name, and `model.apply(..., train=True)` works by itself.
 """
 

@@ -73,10 +73,10 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: dict, *, train: bool) -> dict:
-        """inputs["image"]: float b h w 3, normalised. Returns the maps "stem", "stage1", ... (b h w c, `dtype`), the
+        """inputs["image"]: float b h w c, normalised. Returns the maps "stem", "stage1", ... (b h w c, `dtype`), the
         averages "features" (b c, float32) and "logits" (b k, float32)."""
         variant, option = self._choices()
-        out = {"stem": self._stem(inputs["image"], variant, train)}
+        out = {"stem": self._stem(jnp.asarray(inputs["image"]), variant, train)}
         x = out["stem"]
         for stage, blocks in enumerate(variant.blocks, 1):
             for number in range(1, blocks + 1):
@@ -99,7 +99,7 @@ class Model(nn.Module):
             raise ValueError(f"resnet: no bottleneck {self.bottleneck!r}; have 'v1', 'v1.5'")
         return VARIANTS[self.variant], self.shortcut or VARIANTS[self.variant].shortcut
 
-    def _stem(self, x: Float[Array, "b h w 3"], variant: Variant, train: bool) -> Float[Array, "b p q c"]:
+    def _stem(self, x: Float[Array, "b h w c"], variant: Variant, train: bool) -> Float[Array, "b p q d"]:
         """3x3 for CIFAR's three stages; 7x7 stride 2 and 3x3 stride 2 max-pooling for ImageNet's four."""
         imagenet = len(variant.blocks) == 4
         x = Conv(variant.width, 7 if imagenet else 3, 2 if imagenet else 1, dtype=self.dtype, name="stem_conv")(x)

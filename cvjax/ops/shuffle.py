@@ -33,7 +33,10 @@ def shuffle(position: Int[Numbers, "*b"] | int, n: int, seed: Whole, epoch: Whol
         pairing, coins = words[0] % np.uint32(n), words[1]
         x = _uint32(position)
         if traced:
-            swap = lambda k, x: _swap_or_not(jnp, x, n, pairing[k], coins[k])  # noqa: E731
+
+            def swap(k, x):
+                return _swap_or_not(jnp, x, n, pairing[k], coins[k])
+
             x = jax.lax.fori_loop(0, rounds(n), swap, jnp.asarray(x), unroll=8)  # unrolled whole it compiles for seconds
         else:
             for key, coin in zip(pairing, coins, strict=True):

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 INK, GRID = "#1f2328", "#d9dee4"  # in SVG these become the page's own colours
 SERIES = ("#0b63c5", "#c2570a", "#0e8060", "#8b3db8", "#b8860f", "#c22d55", "#4d6a8a", "#6f7f1a")
 POINTS = 200  # a curve has no more: what is finer than the line is wide is averaged
-STYLE = {"font.size": 10.5, "svg.fonttype": "none", "svg.hashsalt": "cvjax", "text.parse_math": False, "axes.titleweight": "bold"}
+STYLE = {
+    "font.size": 10.5,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "cvjax",
+    "text.parse_math": False,
+    "axes.titleweight": "bold",
+}
 
 
 class Line(NamedTuple):
@@ -31,12 +37,17 @@ class Line(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One pair of axes. Curves with labels get a legend. `settled`: scale to what comes after the first tenth of training."""
+    """One pair of axes; labelled curves get a legend.
+
+    settled: the y axis is scaled to what follows the first tenth of training.
+    decades: the y axis may be logarithmic, if the curves span two decades.
+    """
 
     title: str
     xlabel: str
     lines: Sequence[Line]
     settled: bool = False
+    decades: bool = False
 
 
 def svg(panel: Panel, name: str) -> str:
@@ -73,14 +84,24 @@ def _draw(ax: "Axes", panel: Panel) -> None:
     for line in panel.lines:
         colour = SERIES[line.colour % len(SERIES)]
         x, y, band = _thin(line)
-        ax.plot(x, y, color=colour, linestyle=(0, (4, 2)) if line.dashed else "-", linewidth=1.3 if line.dashed else 1.9,
-                label=line.label, marker="o" if len(x) == 1 else None, markersize=4)
+        ax.plot(
+            x,
+            y,
+            color=colour,
+            linestyle=(0, (4, 2)) if line.dashed else "-",
+            linewidth=1.3 if line.dashed else 1.9,
+            label=line.label,
+            marker="o" if len(x) == 1 else None,
+            markersize=4,
+        )
         if band is not None:
             ax.fill_between(x, y - band, y + band, color=colour, alpha=0.18, linewidth=0)
         if line.mark:
             ax.plot(*line.mark, "o", color=colour, markersize=5, label="best")
-    if _spans_decades([line.y for line in panel.lines]):
+    if panel.decades and _spans_decades([line.y for line in panel.lines]):
         ax.set_yscale("log")
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter("")
     if panel.settled:
         ax.set_ylim(_range(panel.lines))
     ax.set_title(panel.title, loc="left", color=INK, fontsize=11)
@@ -114,7 +135,11 @@ def _range(lines: Sequence[Line]) -> tuple[float | None, float | None]:
     """Ends of the y axis that fit every curve, and its band, from the first tenth of the x axis on."""
     start = 0.1 * max(line.x.max() for line in lines)
     bands = [0 * line.y if line.band is None else line.band for line in lines]
-    late = [line.y[line.x >= start] + sign * band[line.x >= start] for line, band in zip(lines, bands, strict=True) for sign in (-1, 1)]
+    late = [
+        line.y[line.x >= start] + sign * band[line.x >= start]
+        for line, band in zip(lines, bands, strict=True)
+        for sign in (-1, 1)
+    ]
     values = np.concatenate(late)
     values = values[np.isfinite(values)]
     if not len(values) or values.min() == values.max():
@@ -133,6 +158,10 @@ def _inline(text: str, title: str, name: str) -> str:
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)
     text = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--font)", text)
-    for colour, variable in ((INK, "currentColor"), (GRID, "var(--line)"), *((c, f"var(--s{i})") for i, c in enumerate(SERIES))):
+    for colour, variable in (
+        (INK, "currentColor"),
+        (GRID, "var(--line)"),
+        *((c, f"var(--s{i})") for i, c in enumerate(SERIES)),
+    ):
         text = text.replace(colour, variable)
     return text.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)

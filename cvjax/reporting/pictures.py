@@ -20,11 +20,18 @@ def caption(predicted: str, confidence: float, true: str | None = None) -> str:
     return f"{predicted}\t{100 * confidence:.0f} %" + ("" if true is None else f"\ntrue: {true}")
 
 
-def prediction_grid(images: Sequence[np.ndarray], captions: Sequence[str], right: Sequence[bool | None],
-                    path: str | Path, *, columns: int = 6, tile: int = 180) -> Path:
+def prediction_grid(
+    images: Sequence[np.ndarray],
+    captions: Sequence[str],
+    right: Sequence[bool | None],
+    path: str | Path,
+    *,
+    columns: int = 6,
+    tile: int = 180,
+) -> Path:
     """Draws pictures with captions into one image file and returns its path.
 
-    images: uint8 h w, h w 1 or h w 3, each of any size; small ones are enlarged without smoothing, so that pixels stay pixels.
+    images: uint8 h w, h w 1 or h w 3, of any size; small ones are enlarged without smoothing: pixels stay pixels.
     captions: lines of text each (see `caption`); what follows a tab is set flush right; long lines end in an ellipsis.
     right: True (green tick), False (red cross and frame), None where the truth is not known (no mark).
     tile: side of a picture's square, in pixels of the file.
@@ -32,8 +39,10 @@ def prediction_grid(images: Sequence[np.ndarray], captions: Sequence[str], right
     from PIL import Image, ImageDraw
 
     if not len(images) == len(captions) == len(right) or not len(images):
-        raise ValueError(f"prediction_grid needs as many captions and marks as images, at least one: "
-                         f"{len(images)} images, {len(captions)} captions, {len(right)} marks")  # fmt: skip
+        raise ValueError(
+            f"prediction_grid needs as many captions and marks as images, at least one: "
+            f"{len(images)} images, {len(captions)} captions, {len(right)} marks"
+        )
     size = max(12, tile // 11)
     lines = max(text.count("\n") + 1 for text in captions)
     columns = min(columns, len(images))
@@ -49,8 +58,14 @@ def prediction_grid(images: Sequence[np.ndarray], captions: Sequence[str], right
     return Path(path)
 
 
-def _picture(sheet: Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[int, int], tile: int, image: np.ndarray,
-             good: bool | None) -> None:
+def _picture(
+    sheet: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    corner: tuple[int, int],
+    tile: int,
+    image: np.ndarray,
+    good: bool | None,
+) -> None:
     """One picture, centred in its square, with its frame."""
     from PIL import Image
 
@@ -69,7 +84,9 @@ def _picture(sheet: Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[int, i
         draw.rectangle((x, y, x + tile - 1, y + tile - 1), outline=RED, width=FRAME)
 
 
-def _text(draw: ImageDraw.ImageDraw, corner: tuple[int, int], width: int, size: int, text: str, good: bool | None) -> None:
+def _text(
+    draw: ImageDraw.ImageDraw, corner: tuple[int, int], width: int, size: int, text: str, good: bool | None
+) -> None:
     mark = {True: "✓ ", False: "✗ ", None: ""}[None if good is None else bool(good)]
     colour = {True: GREEN, False: RED, None: INK}[None if good is None else bool(good)]
     for row, line in enumerate(text.split("\n")):
@@ -90,7 +107,7 @@ def _fit(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
 
 
 def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans as matplotlib brings it: no font needs to be installed, and it has Latin, Greek, Cyrillic and more."""
+    """DejaVu Sans as matplotlib brings it: nothing to install, and it has Latin, Greek, Cyrillic and more."""
     import matplotlib
     from PIL import ImageFont
 

@@ -17,15 +17,22 @@ import numpy as np
 
 from cvjax.config import UserError
 from cvjax.reporting import words
-from cvjax.reporting.words import lower_is_better
 
-STATUS = {"state": "not started", "step": 0, "steps": None, "heartbeat": None, "reason": "", "best": None, "final": None}
+STATUS = {
+    "state": "not started",
+    "step": 0,
+    "steps": None,
+    "heartbeat": None,
+    "reason": "",
+    "best": None,
+    "final": None,
+}
 NOT_EVALUATION = ("step", "epoch", "train/", "time/")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One workdir. `config` is flat ("optim.lr" -> 0.1); `starts` has one entry per (re)start; `rows` are metrics.jsonl."""
+    """One workdir. `config` is flat ("optim.lr" -> 0.1); `starts`: one entry a (re)start; `rows`: metrics.jsonl."""
 
     path: Path
     config: dict[str, Any]
@@ -40,7 +47,7 @@ class Run:
 
 
 def find(workdirs: Sequence[Path]) -> list[Run]:
-    """Every run in or below the given folders, each once. Raises UserError where there is none, or a file is unreadable."""
+    """Every run in or below the folders, each once. Raises UserError where there is none, or a file is unreadable."""
     paths = [path for workdir in workdirs for path in _below(workdir)]
     return [_read(path) for path in dict.fromkeys(paths)]
 
@@ -61,8 +68,14 @@ def _below(folder: Path) -> list[Path]:
 
 def _read(path: Path) -> Run:
     status = {name: value for name, value in _json(path / "status.json", {}).items() if value is not None}
-    return Run(path=path, config=flatten(_json(path / "config.json", {})), starts=_json(path / "run.json", []),
-               status=STATUS | status, rows=_lines(path / "metrics.jsonl"), info=_json(path / "info.json", {}))
+    return Run(
+        path=path,
+        config=flatten(_json(path / "config.json", {})),
+        starts=_json(path / "run.json", []),
+        status=STATUS | status,
+        rows=_lines(path / "metrics.jsonl"),
+        info=_json(path / "info.json", {}),
+    )
 
 
 def _json(path: Path, absent: Any) -> Any:
@@ -73,7 +86,9 @@ def _json(path: Path, absent: Any) -> Any:
     except (ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}); mend it, or move the run away") from None
     if type(value) is not type(absent):
-        raise UserError(f"{path} holds a {type(value).__name__}, expected a {type(absent).__name__}; is it a cvjax run?")
+        raise UserError(
+            f"{path} holds a {type(value).__name__}, expected a {type(absent).__name__}; is it a cvjax run?"
+        )
     return value
 
 
@@ -103,9 +118,13 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def series(run: Run, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Epochs (steps, where there are no epochs) and values of one metric; of a step written twice the later line counts."""
-    points = {row["step"]: (row["epoch"] if "epoch" in row else row["step"], row[name]) for row in run.rows if name in row}
-    table = np.array([[np.nan if v is None else float(v) for v in points[step]] for step in sorted(points)]).reshape(-1, 2)
+    """Epochs (or steps, where there are none) and values of a metric; of a step written twice the later line counts."""
+    points = {
+        row["step"]: (row["epoch"] if "epoch" in row else row["step"], row[name]) for row in run.rows if name in row
+    }
+    table = np.array([[np.nan if v is None else float(v) for v in points[step]] for step in sorted(points)]).reshape(
+        -1, 2
+    )
     return table[:, 0], table[:, 1]
 
 
@@ -115,7 +134,11 @@ def names(run: Run) -> list[str]:
 
 def evaluations(run: Run) -> list[str]:
     """Names measured on held-out data, in the order of the file: "val/loss", "val/top1", ..."""
-    return [name for name in dict.fromkeys([*names(run), *(run.status["final"] or {})]) if not name.startswith(NOT_EVALUATION)]
+    return [
+        name
+        for name in dict.fromkeys([*names(run), *(run.status["final"] or {})])
+        if not name.startswith(NOT_EVALUATION)
+    ]
 
 
 def final(run: Run, name: str) -> float | None:
@@ -126,26 +149,39 @@ def final(run: Run, name: str) -> float | None:
     return float(values[-1]) if len(values) else None
 
 
+def lower_is_better(run: Run, name: str) -> bool:
+    """As `train.mode` says of the metric that the run was judged by; of any other, losses and errors."""
+    if {"train.mode", "train.monitor"} <= set(run.config) and run.config["train.monitor"] == name:
+        return run.config["train.mode"] == "min"
+    return words.lower_is_better(name)
+
+
 def best(run: Run, name: str) -> tuple[float, float] | None:
     """(value, epoch) of the best evaluation by one metric; None where there is none that is a number."""
     epochs, values = series(run, name)
     if not np.isfinite(values).any():
         return None
-    values = np.where(np.isfinite(values), values, np.inf if lower_is_better(name) else -np.inf)
-    at = int(np.argmin(values) if lower_is_better(name) else np.argmax(values))
+    values = np.where(np.isfinite(values), values, np.inf if lower_is_better(run, name) else -np.inf)
+    at = int(np.argmin(values) if lower_is_better(run, name) else np.argmax(values))
     return float(values[at]), float(epochs[at])
 
 
 def main_metric(runs: Iterable[Run]) -> str | None:
-    """The metric that runs are judged by: the one they declare, else their first that is not a loss, else any."""
-    declared: Counter[str] = Counter()
+    """The metric that runs are judged by: `train.monitor`, else their first that is not a loss, else any."""
+    votes: Counter[str] = Counter()
     for run in runs:
         measured = evaluations(run)
-        if run.status["best"]:
-            declared[run.status["best"]["metric"]] += 1
+        if "train.monitor" in run.config and run.config["train.monitor"] in measured:
+            votes[run.config["train.monitor"]] += 1
         elif measured:
-            declared[next((name for name in measured if not lower_is_better(name)), measured[0])] += 1
-    return declared.most_common(1)[0][0] if declared else None
+            votes[next((name for name in measured if not words.lower_is_better(name)), measured[0])] += 1
+    return votes.most_common(1)[0][0] if votes else None
+
+
+def headline(runs: Iterable[Run], metric: str) -> str:
+    """Its twin on the test split, where a run was tested at its end on data that chose nothing; else the metric."""
+    twin = "test/" + metric.partition("/")[2]
+    return twin if any(twin in (run.status["final"] or {}) for run in runs) else metric
 
 
 def setting(run: Run, key: str) -> str:
@@ -154,20 +190,20 @@ def setting(run: Run, key: str) -> str:
 
 
 def title(run: Run) -> str:
-    """"resnet 8 on digits", as far as the configuration says."""
+    """ "resnet 8 on digits", as far as the configuration says."""
     model = [str(run.config[key]) for key in ("model.name", "model.variant") if key in run.config]
     data = ["on", str(run.config["data.name"])] if "data.name" in run.config else []
     return " ".join(model + data) or run.path.name
 
 
 def split(run: Run, name: str) -> str:
-    """"val/top1" -> "test" where the run was evaluated on a test set, else "validation"."""
+    """ "val/top1" -> "test" where the run was evaluated on a test set, else "validation"."""
     key = "data." + name.split("/")[0]
     return "test" if key in run.config and str(run.config[key]).startswith("test") else words.split(name)
 
 
 def examples(run: Run, split: str) -> int | None:
-    """How many examples a split has, where info.json says so by split: {"num_examples": {"train": 1437, "val": 360}}."""
+    """Number of examples of a split, where info.json says so: {"num_examples": {"train": 1437, "val": 360}}."""
     counts = run.info.get("num_examples")
     return counts[split] if isinstance(counts, dict) and split in counts else None
 

@@ -14,7 +14,7 @@ from cvjax.reporting.runs import Run
 
 @dataclass(frozen=True)
 class Group:
-    """Runs whose configurations differ in nothing but the seed. `settings`: the differing keys of the study, in its order."""
+    """Runs whose configurations differ in the seed only. `settings`: their values of the study's differing keys."""
 
     settings: tuple[str, ...]
     runs: list[Run]
@@ -33,7 +33,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Study:
-    """`keys`: the configuration keys whose values differ between groups. `groups`: the best first. `metric`: judged by."""
+    """`keys`: configuration keys whose values differ between groups. `groups`: the best first. `metric`: judged by."""
 
     keys: list[str]
     groups: list[Group]
@@ -50,7 +50,9 @@ def collect(found: list[Run]) -> Study:
     members: dict[tuple[str, ...], list[Run]] = {}
     for run in found:
         members.setdefault(tuple(runs.setting(run, key) for key in keys), []).append(run)
-    groups = [Group(settings, sorted(group, key=lambda run: runs.setting(run, "seed"))) for settings, group in members.items()]
+    groups = [
+        Group(settings, sorted(group, key=lambda run: runs.setting(run, "seed"))) for settings, group in members.items()
+    ]
     return Study(keys, sorted(groups, key=lambda group: _rank(group, metric)), metric)
 
 
@@ -67,23 +69,41 @@ def _identity(run: Run, key: str) -> str:
 def _rank(group: Group, metric: str | None) -> tuple[bool, float]:
     values = group.best(metric) if metric else []
     mean = float(np.mean(values)) if values else np.nan
-    return (not np.isfinite(mean), (mean if metric and words.lower_is_better(metric) else -mean) if np.isfinite(mean) else 0.0)
+    if metric is None or not np.isfinite(mean):
+        return True, 0.0
+    return False, mean if runs.lower_is_better(group.runs[0], metric) else -mean
 
 
 def table(study: Study) -> tuple[list[str], list[list[str]]]:
     """Head and rows, one row a group: settings, seeds, mean ± sample standard deviation of best and final values."""
     shown = [study.metric] if study.metric else []
-    losses = [name for name in (runs.evaluations(study.runs[0]) if study.metric else []) if name.endswith("/loss") and name != study.metric]
-    head = [*(study.keys or ["setting"]), "finished", *(f"best {runs.split(study.runs[0], m)} {words.metric(m)}" for m in shown),
-            *(f"final {words.metric(m)}" for m in shown + losses[:1]), "parameters", "wall time"]  # fmt: skip
+    last = [runs.headline(study.runs, study.metric)] if study.metric else []
+    losses = [
+        name
+        for name in (runs.evaluations(study.runs[0]) if study.metric else [])
+        if name.endswith("/loss") and name != study.metric
+    ]
+    head = [
+        *(study.keys or ["setting"]),
+        "finished",
+        *(f"best {runs.split(study.runs[0], m)} {words.metric(m)}" for m in shown),
+        *(f"final {runs.split(study.runs[0], m)} {words.metric(m)}" for m in last + losses[:1]),
+        "parameters",
+        "wall time",
+    ]
     rows = []
     for group in study.groups:
         times = [seconds for run in group.finished if (seconds := runs.wall_seconds(run)) is not None]
-        rows.append([
-            *(group.settings or [runs.title(group.runs[0])]), f"{len(group.finished)} of {len(group.runs)}",
-            *(words.spread(m, group.best(m)) for m in shown), *(words.spread(m, group.final(m)) for m in shown + losses[:1]),
-            words.quantity(runs.cost(group.runs[0], "parameters")), words.duration(float(np.mean(times)) if times else None),
-        ])  # fmt: skip
+        rows.append(
+            [
+                *(group.settings or [runs.title(group.runs[0])]),
+                f"{len(group.finished)} of {len(group.runs)}",
+                *(words.spread(m, group.best(m)) for m in shown),
+                *(words.spread(m, group.final(m)) for m in last + losses[:1]),
+                words.quantity(runs.cost(group.runs[0], "parameters")),
+                words.duration(float(np.mean(times)) if times else None),
+            ]
+        )
     return head, rows
 
 
@@ -91,14 +111,31 @@ def write_markdown(study: Study, path: Path) -> None:
     """The table of groups, for a paper's draft or an issue."""
     head, rows = table(study)
     lines = [head, ["---"] * len(head), *rows]
-    path.write_text("".join("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |\n" for line in lines), encoding="utf-8")
+    path.write_text(
+        "".join(
+            "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |\n" for line in lines
+        ),
+        encoding="utf-8",
+    )
 
 
 def write_csv(study: Study, path: Path) -> None:
     """One line a run, failed ones too, numbers as in the files (fractions 0-1)."""
     names = list(dict.fromkeys(name for run in study.runs for name in runs.evaluations(run)))
-    head = ["run", "state", "reason", "step", "seed", *study.keys, *(f"final {name}" for name in names),
-            *(f"best {name}" for name in names), "parameters", "multiply_adds", "images_per_s", "wall_s"]  # fmt: skip
+    head = [
+        "run",
+        "state",
+        "reason",
+        "step",
+        "seed",
+        *study.keys,
+        *(f"final {name}" for name in names),
+        *(f"best {name}" for name in names),
+        "parameters",
+        "multiply_adds",
+        "images_per_s",
+        "wall_s",
+    ]
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(head)
@@ -107,6 +144,17 @@ def write_csv(study: Study, path: Path) -> None:
 
 def _line(run: Run, keys: list[str], names: list[str]) -> list[Any]:
     bests = [runs.best(run, name) for name in names]
-    return [run.path, run.status["state"], run.status["reason"], run.status["step"], runs.setting(run, "seed"), *(runs.setting(run, key) for key in keys),
-            *(runs.final(run, name) for name in names), *(top[0] if top else None for top in bests), runs.cost(run, "parameters"),
-            runs.cost(run, "multiply_adds"), runs.images_per_second(run), runs.wall_seconds(run)]  # fmt: skip
+    return [
+        run.path,
+        run.status["state"],
+        run.status["reason"],
+        run.status["step"],
+        runs.setting(run, "seed"),
+        *(runs.setting(run, key) for key in keys),
+        *(runs.final(run, name) for name in names),
+        *(top[0] if top else None for top in bests),
+        runs.cost(run, "parameters"),
+        runs.cost(run, "multiply_adds"),
+        runs.images_per_second(run),
+        runs.wall_seconds(run),
+    ]

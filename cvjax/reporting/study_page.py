@@ -1,4 +1,4 @@
-"""The page of several runs: the best setting, all settings in a table, their curves with seed bands, every single run."""
+"""The page of several runs: the best setting, all settings in a table, curves with seed bands, every single run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,17 +16,29 @@ def build(study: Study, folder: Path) -> str:
     """The HTML of a study; `folder` is where the page will lie, which runs are named relative to."""
     drawn = [page.figure(page.Markup(figures.svg(panel, f"f{i}"))) for i, panel in enumerate(panels(study))]
     more = f"The {DRAWN} best of {len(study.groups)} settings. " if len(study.groups) > DRAWN else ""
-    legend = page.element("p", more + "Colours as in the table; solid: held-out data, dashed: training. Mean over the finished seeds (over all, where none "
-                                      "has finished), shaded: one standard deviation. The axes fit what follows the first tenth of training.", "quiet")  # fmt: skip
-    return page.page(_title(study), f"{len(study.runs)} runs in {folder.name}", [
-        page.join([page.element("p", verdict(study), "verdict"), page.element("p", _seeds(study), "quiet"), _alert(study)]),
-        page.section("Settings, best first", _groups(study)),
-        page.section("Learning curves", page.element("div", page.join(drawn), "curves"), legend) if drawn
-        else page.section("Learning curves", page.element("p", "No metrics yet.", "quiet")),
-        page.section("Predictions", *_pictures(study)),
-        page.section("Every run", _every(study, folder), _commands(study, folder)),
-        page.section("Configuration all runs share", _shared(study)),
-    ])  # fmt: skip
+    legend = page.element(
+        "p",
+        more
+        + "Colours as in the table; solid: held-out data, dashed: training. Mean over the finished seeds (all, where "
+        "none has finished), shaded: one standard deviation. The axes fit what follows the first tenth of training.",
+        "quiet",
+    )
+    return page.page(
+        _title(study),
+        f"{len(study.runs)} runs in {folder.name}",
+        [
+            page.join(
+                [page.element("p", verdict(study), "verdict"), page.element("p", _seeds(study), "quiet"), _alert(study)]
+            ),
+            page.section("Settings, best first", _groups(study)),
+            page.section("Learning curves", page.element("div", page.join(drawn), "curves"), legend)
+            if drawn
+            else page.section("Learning curves", page.element("p", "No metrics yet.", "quiet")),
+            page.section("Predictions", *_pictures(study)),
+            page.section("Every run", _every(study, folder), _commands(study, folder)),
+            page.section("Configuration all runs share", _shared(study)),
+        ],
+    )
 
 
 def verdict(study: Study) -> str:
@@ -37,14 +49,15 @@ def verdict(study: Study) -> str:
     values = first.best(study.metric) if study.metric else []
     if study.metric is None or not values:
         return f"No finished run has metrics yet; {tally}."
-    number = f"{words.spread(study.metric, values)} best {runs.split(first.runs[0], study.metric)} {words.metric(study.metric)} (n = {len(values)})"
+    metric = f"best {runs.split(first.runs[0], study.metric)} {words.metric(study.metric)}"
+    number = f"{words.spread(study.metric, values)} {metric} (n = {len(values)})"
     if not study.keys:
         return f"{number}; {tally}."
     return f"{_named(study, first)}: {number}, the best of {len(study.groups)} settings; {tally}."
 
 
 def _named(study: Study, group: Group) -> str:
-    """"optim.lr = 0.1, model.variant = 20"; empty where there is one setting only."""
+    """ "optim.lr = 0.1, model.variant = 20"; empty where there is one setting only."""
     return ", ".join(f"{key} = {value}" for key, value in zip(study.keys, group.settings, strict=True))
 
 
@@ -53,13 +66,23 @@ def panels(study: Study) -> list[figures.Panel]:
     if study.metric is None:
         return []
     split = study.metric.split("/")[0]
-    wanted = [(study.metric,), (f"{split}/loss", "train/loss")] if study.metric != f"{split}/loss" else [(study.metric, "train/loss")]
+    wanted = (
+        [(study.metric,), (f"{split}/loss", "train/loss")]
+        if study.metric != f"{split}/loss"
+        else [(study.metric, "train/loss")]
+    )
     found = []
     for names in wanted:
-        lines = [line for name in names for i, group in enumerate(study.groups[:DRAWN]) if (line := _curve(group, name, i))]
+        lines = [
+            line for name in names for i, group in enumerate(study.groups[:DRAWN]) if (line := _curve(group, name, i))
+        ]
         unit = " (%)" if words.is_fraction(names[0]) else ""
         title = f"{runs.split(study.runs[0], names[0])} {words.metric(names[0])}" if len(names) == 1 else "loss"
-        found.append(figures.Panel(title[:1].upper() + title[1:] + unit, "epoch", lines, settled=True))
+        found.append(
+            figures.Panel(
+                title[:1].upper() + title[1:] + unit, "epoch", lines, settled=True, decades=names[0].endswith("loss")
+            )
+        )
     return [panel for panel in found if panel.lines]
 
 
@@ -77,7 +100,9 @@ def _curve(group: Group, name: str, colour: int) -> figures.Line | None:
 
 def _title(study: Study) -> str:
     names = list(dict.fromkeys(runs.title(run) for run in study.runs))
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more" if len(names) > 3 else ", ".join(names)
+    return (
+        names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more" if len(names) > 3 else ", ".join(names)
+    )
 
 
 def _seeds(study: Study) -> str:
@@ -90,14 +115,20 @@ def _alert(study: Study) -> page.Markup:
     open_ = [run for run in study.runs if not run.finished]
     if not open_:
         return page.Markup("")
-    states = ", ".join(f"{sum(run.status['state'] == s for run in open_)} {s}" for s in dict.fromkeys(run.status["state"] for run in open_))
+    states = ", ".join(
+        f"{sum(run.status['state'] == s for run in open_)} {s}"
+        for s in dict.fromkeys(run.status["state"] for run in open_)
+    )
     return page.element("p", f"Not in the means: {states}. They are listed below with their reasons.", "alert")
 
 
 def _groups(study: Study) -> page.Markup:
     head, rows = table(study)
     width = max(1, len(study.keys))
-    chips = [page.Markup(f'<span class="chip" style="background: var(--s{i})"></span>') if i < DRAWN else page.Markup("") for i in range(len(rows))]
+    chips = [
+        page.Markup(f'<span class="chip" style="background: var(--s{i})"></span>') if i < DRAWN else page.Markup("")
+        for i in range(len(rows))
+    ]
     marked = [[page.Markup(chip + page.text(row[0])), *row[1:]] for chip, row in zip(chips, rows, strict=True)]
     return page.table(head, marked, numeric=range(width, len(head)), top=0 if len(rows) > 1 else None)
 
@@ -108,9 +139,17 @@ def _every(study: Study, folder: Path) -> page.Markup:
     for run in study.runs:
         top = runs.best(run, metric) if metric else None
         state = page.element("span", run_page.progress(run), "good" if run.finished else "bad")
-        rows.append([_relative(run, folder), runs.setting(run, "seed"), *(runs.setting(run, key) for key in study.keys),
-                     words.value(metric, runs.final(run, metric)) if metric else words.MISSING,
-                     words.value(metric, top[0] if top else None) if metric else words.MISSING, state, run.status["reason"]])  # fmt: skip
+        rows.append(
+            [
+                _relative(run, folder),
+                runs.setting(run, "seed"),
+                *(runs.setting(run, key) for key in study.keys),
+                words.value(metric, runs.final(run, metric)) if metric else words.MISSING,
+                words.value(metric, top[0] if top else None) if metric else words.MISSING,
+                state,
+                run.status["reason"],
+            ]
+        )
     name = words.metric(metric) if metric else "metric"
     head = ["run", "seed", *study.keys, f"last {name}", f"best {name}", "state", "reason"]
     if not any(run.status["reason"] for run in study.runs):
@@ -119,8 +158,11 @@ def _every(study: Study, folder: Path) -> page.Markup:
 
 
 def _commands(study: Study, folder: Path) -> page.Markup:
-    rows = [[_relative(run, folder), page.element("code", run_page.command(run.starts[-1]))] for run in study.runs
-            if run.starts and "command" in run.starts[-1]]  # fmt: skip
+    rows = [
+        [_relative(run, folder), page.element("code", run_page.command(run.starts[-1]))]
+        for run in study.runs
+        if run.starts and "command" in run.starts[-1]
+    ]
     return page.details("The command of every run", page.table(["run", "command"], rows)) if rows else page.Markup("")
 
 
@@ -138,7 +180,9 @@ def _pictures(study: Study) -> Sequence[page.Markup]:
 def _shared(study: Study) -> page.Markup:
     first = study.runs[0].config
     keys = [key for key in sorted(first) if key not in study.keys and key != "seed"]
-    return page.details(f"{len(keys)} keys", page.table(["key", "value"], [[key, words.setting(first[key])] for key in keys]))
+    return page.details(
+        f"{len(keys)} keys", page.table(["key", "value"], [[key, words.setting(first[key])] for key in keys])
+    )
 
 
 def _relative(run: Run, folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""How a report writes names and numbers: the field's words, percent for fractions, no more digits than mean something."""
+"""How a report writes names and numbers: the field's words, percent for fractions, only digits that mean something."""
 
 import math
 import re
@@ -8,10 +8,16 @@ from typing import Any
 import numpy as np
 
 WORDS = {
-    "top1": "top-1 accuracy", "top5": "top-5 accuracy", "accuracy": "accuracy", "error": "error", "f1": "F1",
-    "lr": "learning rate", "grad_norm": "gradient norm", "images_per_s": "images per second",
+    "top1": "top-1 accuracy",
+    "top5": "top-5 accuracy",
+    "accuracy": "accuracy",
+    "error": "error",
+    "f1": "F1",
+    "lr": "learning rate",
+    "grad_norm": "gradient norm",
+    "images_per_s": "images per second",
     "data_wait": "time waiting for data",
-}  # fmt: skip
+}
 SPLITS = {"val": "validation", "train": "training", "test": "test"}
 FRACTION = re.compile(
     r"(top\d+|acc(uracy)?|aAcc|mAcc|error|mAP\w*|AP\w*|AR\d*\w?|mIoU|IoU\w*|[fF]1\w*|precision|recall|[PSR]Q|dice|data_wait)"
@@ -20,13 +26,13 @@ MISSING = "–"
 
 
 def metric(name: str) -> str:
-    """"val/top1" -> "top-1 accuracy"; "val/coco/AP50" -> "coco AP50": the split is left out."""
+    """ "val/top1" -> "top-1 accuracy"; "val/coco/AP50" -> "coco AP50": the split is left out."""
     *path, last = name.split("/")
     return " ".join([*path[1:], WORDS.get(last, last.replace("_", " "))])
 
 
 def split(name: str) -> str:
-    """"val/top1" -> "validation"."""
+    """ "val/top1" -> "validation"."""
     first = name.split("/")[0]
     return SPLITS.get(first, first)
 

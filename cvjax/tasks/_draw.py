@@ -7,18 +7,19 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 SMALLEST = 224  # pixels; smaller pictures are enlarged by a whole factor, so that pixels stay pixels
+LARGEST = 4096  # pixels; nothing is enlarged beyond
 PAPER, BAR, INK = (255, 255, 255), (198, 219, 239), (31, 35, 40)
 
 
 def scores(image: np.ndarray, lines: Sequence[tuple[str, float]]) -> np.ndarray:
     """`image` (uint8 h w 1 or 3) over one line for each (name, probability), the first one larger; uint8 h w 3."""
     picture = Image.fromarray(np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3))))
-    factor = max(1, -(-SMALLEST // min(picture.size)))
+    factor = max(1, min(-(-SMALLEST // min(picture.size)), LARGEST // max(picture.size)))
     picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
     size = max(13, min(picture.size) // 18)
     sizes = [round(1.3 * size), *[size] * (len(lines) - 1)]
     tops = np.cumsum([picture.height + size // 3, *[round(1.5 * s) for s in sizes]])
-    sheet = Image.new("RGB", (picture.width, int(tops[-1]) + size // 3), PAPER)
+    sheet = Image.new("RGB", (max(picture.width, SMALLEST), int(tops[-1]) + size // 3), PAPER)
     sheet.paste(picture, (0, 0))
     for (name, probability), top, points in zip(lines, tops, sizes, strict=False):
         _line(ImageDraw.Draw(sheet), name, probability, int(top), points)

@@ -13,6 +13,7 @@ from cvjax.state import Term
 from cvjax.tasks import _draw
 
 NEEDS = ()
+TINY = {"name": "resnet", "variant": 8}  # the smallest model to test this task with
 
 
 def fields(info) -> dict:
@@ -75,3 +76,11 @@ def caption(row: dict, info) -> tuple[str, bool | None]:
     if "label" not in row:
         return text, None
     return f"{text}\ntrue: {info.classes[int(row['label'])]}", best == int(row["label"])
+
+
+def describe(row: dict, info) -> dict:
+    """One prediction as plain JSON: the best classes by name, and their probabilities."""
+    return {
+        "classes": [info.classes[int(i)] for i in row["top"]],
+        "confidence": [round(float(p), 6) for p in row["confidence"]],
+    }

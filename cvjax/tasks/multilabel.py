@@ -16,6 +16,7 @@ from cvjax.state import Term
 from cvjax.tasks import _draw
 
 NEEDS = ()
+TINY = {"name": "resnet", "variant": 8}  # the smallest model to test this task with
 
 
 def fields(info) -> dict:
@@ -46,3 +47,18 @@ def draw(image: np.ndarray, row: dict, info) -> np.ndarray:
     order = np.argsort(-row["probability"])
     shown = [i for i in order[:8] if row["probability"][i] >= 0.5] or order[:1]
     return _draw.scores(image, [(info.classes[i], float(row["probability"][i])) for i in shown])
+
+
+def caption(row: dict, info) -> tuple[str, bool | None]:
+    """What to write under a picture, and whether all its labels are right (None: the truth is not known)."""
+    found = row["probability"] >= 0.5
+    text = ", ".join(np.asarray(info.classes)[found]) or "nothing"
+    if "label" not in row:
+        return text, None
+    truth = row["label"] >= 0.5
+    return f"{text}\ntrue: {', '.join(np.asarray(info.classes)[truth]) or 'nothing'}", bool((found == truth).all())
+
+
+def describe(row: dict, info) -> dict:
+    """One prediction as plain JSON: the probability of every class by name."""
+    return {"probability": {name: round(float(p), 6) for name, p in zip(info.classes, row["probability"], strict=True)}}

@@ -1,0 +1,94 @@
+"""A finished run at work: measure it on a split, or let it look at pictures and draw what it sees."""
+
+import itertools
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+from PIL import Image
+
+from cvjax import checkpoint, config, step, workdir
+from cvjax.build import Experiment, build, initial_state
+from cvjax.config import UserError
+from cvjax.data._decode import DecodeError, Encoded
+from cvjax.data._source import decoded
+from cvjax.evaluate import Evaluator
+from cvjax.log import screen, write_json
+from cvjax.preprocess import host_eval
+from cvjax.state import State
+
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+
+
+def read(folder: Path, assignments: Iterable[tuple[str, str]]) -> ConfigDict:
+    """The config of a run, with overrides such as ("data.val", "test")."""
+    found = workdir.read_config(folder)
+    config.override(found, assignments)
+    return found
+
+
+def evaluate_run(settings: ConfigDict, folder: Path, split: str, which: str) -> dict[str, float]:
+    """Measures the "latest" or "best" checkpoint of a run on one split; writes eval/<split>.json and .npz."""
+    if split not in ("train", "val", "test") or not settings.data[split]:
+        have = [name for name in ("train", "val", "test") if settings.data[name]]
+        raise UserError(f"--split={split} is not in this run's data; have: {', '.join(have)}")
+    e = build(settings, only=(split,), info=workdir.read_info(folder))
+    state, at = _restored(e, folder, which)
+    values, rows = Evaluator(e, split, collect=True)(state)
+    n = len(e.splits[split])
+    workdir.keep_predictions(folder, e, split, rows)
+    write_json(folder / "eval" / f"{split}.json", {"step": at, "checkpoint": which, "examples": n, **values})
+    print(f"{folder} at step {at} on {split} ({n} examples): " + ", ".join(screen(k, v) for k, v in values.items()))
+    return values
+
+
+def predict_files(settings: ConfigDict, folder: Path, paths: list[str], which: str, out: Path) -> None:
+    """Predicts pictures (files, or folders with all below them); draws each into `out` and prints a line for each.
+
+    `out` also gets predictions.jsonl: a line per picture with its best classes and their probabilities.
+    Raises UserError for a path that is not there, before anything is predicted; an unreadable picture is named and skipped.
+    """
+    files = list(_pictures(paths))
+    e = build(settings, only=(), info=workdir.read_info(folder))
+    state, _ = _restored(e, folder, which)
+    see, prepare = step.forward(e), host_eval(e.pixels)
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / "predictions.jsonl", "w") as lines:
+        for file, name in files:
+            try:
+                record = {"image": Encoded(file.read_bytes())}
+                example, picture = prepare(record), decoded(record)["image"]
+            except (DecodeError, OSError) as error:
+                print(f"{file}: skipped, {error}", file=sys.stderr)
+                continue
+            rows = jax.device_get(see(state, example["image"][None]))
+            row = {key: value[0] for key, value in rows.items()}
+            Image.fromarray(e.task.draw(picture, row, e.info)).save(out / name)
+            lines.write(json.dumps({"file": str(file), "drawn": name, **e.task.describe(row, e.info)}) + "\n")
+            print(f"{file}: {' '.join(e.task.caption(row, e.info)[0].split())}")
+    print(f"pictures and predictions.jsonl are in {out}")
+
+
+def _pictures(paths: list[str]) -> Iterator[tuple[Path, str]]:
+    """Every picture that the paths mean, with a file name of its own to draw it under."""
+    if not paths:
+        raise UserError("predict needs pictures: python launch.py predict --workdir=... photo.jpg folder/")
+    taken: set[str] = set()
+    for path in map(Path, paths):
+        if not path.exists():
+            raise UserError(f"there is no {path}")
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES) if path.is_dir() else [path]
+        if not found:
+            raise UserError(f"{path} holds no picture ({', '.join(PICTURES)})")
+        for file in found:
+            stem = "_".join(file.relative_to(path).with_suffix("").parts) if path.is_dir() else file.stem
+            name = next(n for n in itertools.chain((f"{stem}.png",), (f"{stem}_{k}.png" for k in itertools.count(2))) if n not in taken)
+            taken.add(name)
+            yield file, name
+
+
+def _restored(e: Experiment, folder: Path, which: str) -> tuple[State, int]:
+    return checkpoint.restore_for_inference(folder, initial_state(e, restoring=True)[0], which)

@@ -1,0 +1,97 @@
+"""Every file in cvjax/tasks, by glob: its terms do not depend on devices, padding or order."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cvjax import lookup, parallel, step
+from cvjax.build import build, initial_state
+from cvjax.data import _pipeline
+from cvjax.preprocess import host_eval
+from tiny import tiny
+
+TASKS = lookup.names("tasks")
+
+
+def setting(task, batch_size=16):
+    e = build(tiny(task, data={"batch_size": batch_size, "num_examples": 24}))
+    state, _, _ = initial_state(e)
+    with _pipeline.eval_batches(e.splits["val"], host_eval(e.pixels), batch_size=16) as batches:
+        return e, state, next(batches)
+
+
+def terms_of(e, state, batch, params=None):
+    """Loss terms of a batch on one device, without the loop."""
+    batch = jax.tree.map(jnp.asarray, {**batch, "image": batch["image"].astype(np.float32) / 255 - 0.5})
+    variables = {"params": state.params if params is None else params, "batch_stats": state.stats}
+    return e.loss(e.model.apply(variables, e.task.inputs(batch, jax.random.key(0)), train=False), batch)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_file_is_complete(task):
+    file = lookup.find("tasks", task)
+    for name in ("NEEDS", "TINY", "fields", "inputs", "loss", "decode", "host_metrics", "draw", "caption", "describe"):
+        assert hasattr(file, name), f"tasks/{task}.py has no {name}"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_eight_devices_equal_one(task):
+    e, state, batch = setting(task)
+    evaluation = step.evaluation(e, collect=True)
+    many, rows = parallel.per_device(evaluation, (None, 0))(state, parallel.shard(batch))
+    alone = jax.vmap(evaluation, (None, 0), axis_name=parallel.AXIS)(state, {k: x[None] for k, x in batch.items()})
+    for name, (total, count) in many.items():
+        np.testing.assert_allclose(total, alone[0][name][0][0], rtol=1e-5, err_msg=name)
+        assert float(count) == float(alone[0][name][1][0])
+    for name, x in rows.items():
+        np.testing.assert_allclose(np.asarray(x, float), np.asarray(alone[1][name][0], float), rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_padding_counts_nothing_and_has_zero_gradient(task):
+    e, state, batch = setting(task)
+    real = np.arange(16) < 11
+    padded = {**batch, "valid": real}
+    noisy = {**padded, "image": np.where(real[:, None, None, None], batch["image"], 255 - batch["image"])}
+    short = {name: x[:11] for name, x in padded.items()}
+    for name, term in terms_of(e, state, noisy).items():
+        np.testing.assert_allclose(term.sum, terms_of(e, state, short)[name].sum, rtol=1e-5, err_msg=name)
+        assert float(term.count) == float(terms_of(e, state, short)[name].count)
+
+    def objective(outputs, batch):
+        return sum(t.weight * t.sum for t in e.loss(outputs, batch).values() if t.weight)
+
+    padded = jax.tree.map(jnp.asarray, padded)
+    image = padded["image"].astype(np.float32) / 255
+    outputs = e.model.apply({"params": state.params, "batch_stats": state.stats}, {"image": image}, train=False)
+    for name, slope in jax.grad(objective)(outputs, padded).items():
+        assert not np.any(np.asarray(slope)[~real]), f"{name}: padding has a gradient"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_order_does_not_matter(task):
+    e, state, batch = setting(task)
+    turned = {name: x[::-1] for name, x in batch.items()}
+    for name, term in terms_of(e, state, batch).items():
+        np.testing.assert_allclose(term.sum, terms_of(e, state, turned)[name].sum, rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_nothing_valid_is_zero_not_nan(task):
+    e, state, batch = setting(task)
+    for term in terms_of(e, state, {**batch, "valid": np.zeros(16, bool)}).values():
+        assert float(term.sum) == 0 and float(term.count) == 0
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_is_said_of_a_picture(task):
+    e, state, batch = setting(task)
+    _, rows = parallel.per_device(step.evaluation(e, collect=True), (None, 0))(state, parallel.shard(batch))
+    row = {name: np.asarray(x[0]) for name, x in rows.items()}
+    text, right = e.task.caption(row, e.info)
+    assert text and right in (True, False, None)
+    picture = e.task.draw(e.splits["val"][0]["image"], row, e.info)
+    assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[-1] == 3
+    assert isinstance(e.task.describe({k: v for k, v in row.items() if k not in ("label", "valid")}, e.info), dict)
+    assert jnp.isfinite(jnp.array([float(np.sum(np.asarray(x, float))) for x in row.values()])).all()

@@ -1,0 +1,148 @@
+"""TFDS sets on the road a user takes: prepared directories, read without TensorFlow."""
+
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cvjax.config import UserError
+from cvjax.data import _pipeline
+from cvjax.data import tfds as source
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the protobuf that TFDS brings
+
+
+def png(pixels):
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    out.seek(0)
+    return out
+
+
+def image(split, i):
+    return np.random.default_rng([split == "test", i]).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    """A small set "shades" with the configs "plain" and "renamed", and "nothing" that has no label."""
+    import tensorflow_datasets as tfds
+
+    root = tmp_path_factory.mktemp("tfds")
+    features = tfds.features
+
+    class Shades(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        name, VERSION, pkg_dir_path = "shades", tfds.core.Version("1.2.0"), root
+        BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in ("plain", "renamed")]
+        keys = {"plain": ("image", "label"), "renamed": ("photo", "kind")}
+
+        def _info(self):
+            picture, label = self.keys[self.builder_config.name]
+            content = {"id": features.Text(), picture: features.Image(shape=(5, 7, 3)), label: features.ClassLabel(names=["dark", "light", "mid"])}
+            keys = (picture, label) if self.builder_config.name == "plain" else None
+            return tfds.core.DatasetInfo(builder=self, features=features.FeaturesDict(content), supervised_keys=keys, disable_shuffling=True)
+
+        def _split_generators(self, _):
+            return {"train": self._examples("train", 20), "test": self._examples("test", 6)}
+
+        def _examples(self, split, count):
+            picture, label = self.keys[self.builder_config.name]
+            for i in range(count):
+                yield i, {"id": str(i), picture: png(image(split, i)), label: i % 3}
+
+    class Nothing(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        name, VERSION, pkg_dir_path = "nothing", tfds.core.Version("1.0.0"), root
+
+        def _info(self):
+            return tfds.core.DatasetInfo(builder=self, features=features.FeaturesDict({"image": features.Image(shape=(5, 7, 3))}))
+
+        def _split_generators(self, _):
+            return {"train": iter([(0, {"image": png(image("train", 0))})])}
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    Shades._generate_examples = Shades._examples
+    for builder in (lambda **kw: Shades(config="plain", **kw), lambda **kw: Shades(config="renamed", **kw), Nothing):
+        builder(data_dir=str(root), file_format="array_record").download_and_prepare()
+    return root
+
+
+@pytest.mark.parametrize("dataset", ["shades/plain", "shades/renamed", "shades/plain:1.2.0", "shades/plain:1.*.*"])
+def test_records_come_back_as_they_were_written(prepared, dataset):
+    shades = source.load("train", dataset=dataset, data_dir=str(prepared))
+    assert shades.info.classes == ("dark", "light", "mid")
+    assert (len(shades), shades.info.image_size, shades.info.task) == (20, (5, 7), "classification")
+    for i in (0, 13, 19):
+        np.testing.assert_array_equal(shades[i]["image"], image("train", i))
+        assert shades[i]["label"] == i % 3
+
+
+def test_slices_and_sums_of_splits(prepared):
+    def labels(split):
+        shades = source.load(split, dataset="shades/plain", data_dir=str(prepared))
+        return [shades[i]["label"] for i in range(len(shades))]
+
+    assert labels("train[:90%]") == [i % 3 for i in range(18)]
+    assert labels("train[-2:]+test") == [0, 1] + [i % 3 for i in range(6)]
+
+
+def test_the_environment_names_the_folder(prepared, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
+    assert len(source.load("test", dataset="shades/plain")) == 6
+
+
+def test_threads_and_processes_read_it(prepared):
+    shades = source.load("train", dataset="shades/plain", data_dir=str(prepared))
+    data = _pipeline.whole(shades, dict)
+    np.testing.assert_array_equal(data["image"], [image("train", i) for i in range(20)])
+    batch = next(iter(_pipeline.eval_batches(shades, dict, batch_size=20, workers=1, kind="process")))
+    np.testing.assert_array_equal(batch["image"], data["image"])
+
+
+@pytest.mark.parametrize(
+    ("dataset", "split", "message"),
+    [
+        ("coco/2017", "train", r"'coco/2017' is not prepared in .*: tfds build coco/2017 --file_format=array_record --data_dir="),
+        ("shades/plain:9.0.0", "train", "not prepared.*there: .*shades/plain"),
+        ("shades/plain", "val", r"cannot give split 'val'; have: train \(20 examples\), test \(6 examples\)"),
+        ("shades/plain", "trian", "did you mean 'train'"),
+        ("shades/plain", "train[:21]", "incompatible with 20 examples"),
+        ("shades/plain", "train[:0]", "it is empty"),
+        ("nothing", "train", "does not say which of its features"),
+    ],
+)
+def test_what_is_wrong_is_said_with_the_remedy(prepared, dataset, split, message):
+    with pytest.raises(UserError, match=message):
+        source.load(split, dataset=dataset, data_dir=str(prepared))
+
+
+def test_a_folder_that_is_not_there_names_the_command(tmp_path):
+    with pytest.raises(UserError, match="tfds build mnist --file_format=array_record"):
+        source.load("train", dataset="mnist", data_dir=str(tmp_path / "none"))
+
+
+def test_a_set_prepared_as_tfrecord_names_the_conversion(prepared, tmp_path):
+    old = tmp_path / "shades" / "plain" / "1.2.0"
+    old.mkdir(parents=True)
+    for path in (prepared / "shades" / "plain" / "1.2.0").glob("*.json"):
+        content = json.loads(path.read_text())
+        if path.name == "dataset_info.json":
+            content["fileFormat"] = "tfrecord"
+        (old / path.name).write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"prepared as tfrecord.*tfds convert_format --dataset_version_dir=.*1\.2\.0 "):
+        source.load("train", dataset="shades/plain", data_dir=str(tmp_path))
+
+
+def test_real_cifar10(dev_data, tmp_path_factory):
+    root = tmp_path_factory.mktemp("cifar")
+    script = "import sys; sys.argv = ['', sys.argv[2], 'mnist']; exec(open(sys.argv.pop() and SCRIPT).read())"
+    del script
+    subprocess.run([sys.executable, str(dev_data / "prepare_tfds.py"), str(root), "mnist"], check=True, capture_output=True)
+    mnist = source.load("train[:50%]", dataset="mnist", data_dir=str(root))
+    assert (len(mnist), mnist.info.classes) == (30_000, tuple("0123456789"))
+    assert mnist[0]["image"].shape == (28, 28, 3) and mnist[0]["label"] == 5

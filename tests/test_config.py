@@ -1,0 +1,153 @@
+"""Reading experiments: every mistake is one line that names the key and the fix."""
+
+import inspect
+import sys
+
+import pytest
+from ml_collections import ConfigDict
+
+from cvjax import build, optim, schema
+from cvjax import config as configs
+from cvjax.config import UserError
+from cvjax.schema import check_names
+from tiny import tiny
+
+
+def f(*, size: int, rate: float = 0.1, name_of: str = "", on: bool = False, pair: tuple = (1, 2)):
+    return size, rate, name_of, on, pair
+
+
+def test_args_are_read_by_the_type_of_their_defaults():
+    a = configs.args("variant=56,lr=1e-2,smoke", variant=20, lr=0.1, smoke=False, kind="A")
+    assert (a.variant, a.lr, a.smoke, a.kind) == (56, 0.01, True, "A")
+
+
+@pytest.mark.parametrize("arg, says", [
+    ("varient=56", "did you mean 'variant'"),
+    ("variant=deep", "must be a whole number, not 'deep'"),
+    ("variant", "needs a value"),
+])  # fmt: skip
+def test_args_refuse(arg, says):
+    with pytest.raises(UserError, match=says):
+        configs.args(arg, variant=20, smoke=False)
+
+
+def test_call_checks_settings_against_the_signature():
+    assert configs.call("image", f, {"size": 4, "rate": 1, "pair": [3, 4]}) == (4, 1.0, "", False, (3, 4))
+
+
+@pytest.mark.parametrize("settings, says", [
+    ({"sise": 4}, "config.image.sise is unknown, did you mean 'size'"),
+    ({}, "config.image.size is missing"),
+    ({"size": 4.5}, "config.image.size must be a whole number"),
+    ({"size": True}, "config.image.size must be a whole number"),
+    ({"size": 4, "rate": "fast"}, "config.image.rate must be a number"),
+    ({"size": 4, "rate": float("nan")}, "config.image.rate is nan"),
+    ({"size": 4, "on": 1}, "config.image.on must be true or false"),
+])  # fmt: skip
+def test_call_refuses(settings, says):
+    with pytest.raises(UserError, match=says):
+        configs.call("image", f, settings)
+
+
+def test_an_unread_key_is_an_error():
+    read = configs.Reading(ConfigDict({"model": {"a": 1}, "modle": 2}))
+    assert read.model == {"a": 1}
+    with pytest.raises(UserError, match="config.modle is read by nothing, did you mean 'model'"):
+        read.done()
+    with pytest.raises(UserError, match="config.data is missing"):
+        _ = read.data
+
+
+def test_override_keeps_types():
+    config = tiny()
+    configs.override(config, [("optim.lr", "1"), ("augment.flip", "false"), ("image.size", "16"), ("task.name", "x")])
+    assert config.optim.lr == 1.0 and isinstance(config.optim.lr, float)
+    assert (config.augment.flip, config.image.size, config.task.name) == (False, 16, "x")
+
+
+@pytest.mark.parametrize("key, text, says", [
+    ("optm.lr", "1", "did you mean 'optim'"),
+    ("sed", "1", "did you mean 'seed'"),
+    ("optim", "1", "is a section"),
+    ("optim.lr.x", "1", "there is no such key"),
+    ("image.size", "12.5", "must be a whole number"),
+    ("image.size", "big", "must be a whole number"),
+    ("augment.flip", "maybe", "must be true or false"),
+])  # fmt: skip
+def test_override_refuses(key, text, says):
+    with pytest.raises(UserError, match=says):
+        configs.override(tiny(), [(key, text)])
+
+
+def test_override_may_set_what_the_file_leaves_at_its_default():
+    config = tiny()
+    configs.override(config, [("train.patience", "2 epochs"), ("optim.nesterov", "true"), ("optim.clip", "1.5"), ("train.keep", "3")])
+    check_names(config)
+    assert (config.train.patience, config.optim.nesterov, config.optim.clip, config.train.keep) == ("2 epochs", True, 1.5, 3)
+
+
+@pytest.mark.parametrize("key, says", [
+    ("optim.lrr", "config.optim.lrr is unknown, did you mean 'lr'"),
+    ("model.varient", "config.model.varient is unknown, did you mean 'variant'"),
+    ("data.num_clases", "did you mean 'num_classes'"),
+    ("train.patients", "did you mean 'patience'"),
+    ("task.label_smoothin", "did you mean 'label_smoothing'"),
+])  # fmt: skip
+def test_unknown_keys_are_told_before_jax_is_imported(key, says):
+    config = tiny()
+    configs.override(config, [(key, "1")])
+    with pytest.raises(UserError, match=says):
+        check_names(config)
+
+
+def test_schema_agrees_with_the_signatures():
+    config = tiny()
+    assert set(schema.keys("optim", config.optim)) == set(inspect.signature(optim.make).parameters) - set(schema.GIVEN)
+    assert set(schema.keys("train", config.train)) == set(inspect.signature(build.Training).parameters)
+
+
+def test_unknown_modules_are_told():
+    config = tiny(model={"name": "resnt"})
+    with pytest.raises(UserError, match="config.model.name is 'resnt', did you mean 'resnet'"):
+        check_names(config)
+
+
+def test_override_reads_tuples():
+    config = configs.experiment(a=dict(mean=(0.1, 0.2), ends=("1 epochs",)))
+    configs.override(config, [("a.mean", "(0.5,1)"), ("a.ends", "3 epochs,4 epochs")])
+    assert config.a.mean == (0.5, 1.0) and config.a.ends == ("3 epochs", "4 epochs")
+
+
+@pytest.mark.parametrize("text, steps", [("3 epochs", 30), ("0.5 epochs", 5), ("7 steps", 7), ("7steps", 7), ("1 epoch", 10), ("1e2 steps", 100)])
+def test_durations(text, steps):
+    assert configs.steps(text, 10) == steps
+
+
+@pytest.mark.parametrize("text", ["3", "-3 epochs", "many epochs", "3 days", "", "nan epochs", "1.2.3 steps"])
+def test_durations_refuse(text):
+    with pytest.raises(UserError, match="write a duration as"):
+        configs.steps(text, 10)
+
+
+def test_json_round_trip():
+    config = tiny(image=dict(mean=(0.5, 0.5, 0.5)))
+    assert configs.from_json(configs.to_json(config)).to_dict() == config.to_dict()
+
+
+@pytest.mark.parametrize("text, says", [
+    ("x = 1", "has no get_config"),
+    ("def get_config(arg):\n  return 1 +", "line 2"),
+    ("import jaxx\n", "jaxx"),
+])  # fmt: skip
+def test_a_broken_experiment_file_is_one_line(tmp_path, text, says):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(UserError, match=says):
+        configs.load(path)
+    with pytest.raises(UserError, match="did you mean"):
+        configs.load(tmp_path / "mina.py")
+
+
+def test_config_needs_no_jax():
+    assert "jax" not in vars(configs) and "ml_collections" in sys.modules
