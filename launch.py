@@ -16,7 +16,7 @@ from pathlib import Path
 from absl import flags
 
 from cvjax import environment
-from cvjax.config import UserError, did_you_mean, load, override
+from cvjax.config import UserError, did_you_mean, load, override, read
 from cvjax.schema import check_names
 
 VERBS = ("train", "eval", "predict", "report", "list")
@@ -91,9 +91,11 @@ def run(verb: str, words: list[str], assignments: list[tuple[str, str]]) -> int:
             print(f"cvjax: {reason}", file=sys.stderr)
             return 75 if isinstance(reason, Interrupted) else 1
         return 0
+    config = read(workdir)
+    override(config, assignments)
+    check_names(config)
     from cvjax import predict
 
-    config = predict.read(workdir, assignments)
     if verb == "eval":
         predict.evaluate_run(config, workdir, FLAGS.split, FLAGS.checkpoint)
     else:

@@ -159,7 +159,10 @@ def initial_state(experiment: Experiment, restoring: bool = False) -> tuple[Stat
     `restoring` skips `config.init`, because a checkpoint will replace the values.
     """
     init = jax.jit(lambda k: experiment.model.init(k, experiment.blank(), train=False))
-    variables = init(key(experiment.seed, "init", 0))
+    try:
+        variables = init(key(experiment.seed, "init", 0))
+    except ValueError as error:
+        raise UserError(f"config.model: {str(error).splitlines()[0]}") from error
     params, stats = variables["params"], variables.get("batch_stats", {})
     if experiment.init and not restoring:
         params, stats, fresh = transfer.initialise(params, stats, experiment.init)

@@ -27,7 +27,12 @@ def manager(workdir: Path, keep: int = 2, mode: str = "max") -> ocp.CheckpointMa
 
 
 def save(checkpoints: ocp.CheckpointManager, state: State, memory: dict, monitored: float | None) -> None:
-    """Starts writing the state at its own step. `memory` is what the loop remembers besides it (JSON)."""
+    """Starts writing the state at its own step.
+
+    Args:
+        memory: what the loop remembers besides the state (JSON).
+        monitored: the monitored value where it is the best so far, else None.
+    """
     if not parallel.replicas_agree(state):
         raise RuntimeError("the devices hold different states: a sum over devices is missing in the step")
     items = ocp.args.Composite(state=ocp.args.StandardSave(parallel.to_global(state)), memory=ocp.args.JsonSave(memory))

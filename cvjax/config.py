@@ -265,6 +265,13 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
     return value
 
 
+def read(folder: Path) -> ConfigDict:
+    """The resolved config of the run in a folder. Raises UserError when there is none."""
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} holds no run (no config.json); train one: python launch.py train --config=... --workdir={folder}")
+    return from_json((folder / "config.json").read_text())
+
+
 def to_json(config: ConfigDict) -> str:
     return json.dumps(config.to_dict(), indent=1, default=list)
 

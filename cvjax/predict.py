@@ -3,14 +3,14 @@
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
 from PIL import Image
 
-from cvjax import checkpoint, config, step, workdir
+from cvjax import checkpoint, step, workdir
 from cvjax.build import Experiment, build, initial_state
 from cvjax.config import UserError
 from cvjax.data._decode import DecodeError, Encoded
@@ -23,19 +23,12 @@ from cvjax.state import State
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 
 
-def read(folder: Path, assignments: Iterable[tuple[str, str]]) -> ConfigDict:
-    """The config of a run, with overrides such as ("data.val", "test")."""
-    found = workdir.read_config(folder)
-    config.override(found, assignments)
-    return found
-
-
-def evaluate_run(settings: ConfigDict, folder: Path, split: str, which: str) -> dict[str, float]:
+def evaluate_run(config: ConfigDict, folder: Path, split: str, which: str) -> dict[str, float]:
     """Measures the "latest" or "best" checkpoint of a run on one split; writes eval/<split>.json and .npz."""
-    if split not in ("train", "val", "test") or not settings.data[split]:
-        have = [name for name in ("train", "val", "test") if settings.data[name]]
+    if split not in ("train", "val", "test") or not config.data[split]:
+        have = [name for name in ("train", "val", "test") if config.data[name]]
         raise UserError(f"--split={split} is not in this run's data; have: {', '.join(have)}")
-    e = build(settings, only=(split,), info=workdir.read_info(folder))
+    e = build(config, only=(split,), info=workdir.read_info(folder))
     state, at = _restored(e, folder, which)
     values, rows = Evaluator(e, split, collect=True)(state)
     n = len(e.splits[split])
@@ -45,14 +38,14 @@ def evaluate_run(settings: ConfigDict, folder: Path, split: str, which: str) -> 
     return values
 
 
-def predict_files(settings: ConfigDict, folder: Path, paths: list[str], which: str, out: Path) -> None:
+def predict_files(config: ConfigDict, folder: Path, paths: list[str], which: str, out: Path) -> None:
     """Predicts pictures (files, or folders with all below them); draws each into `out` and prints a line for each.
 
     `out` also gets predictions.jsonl: a line per picture with its best classes and their probabilities.
     Raises UserError for a path that is not there, before anything is predicted; an unreadable picture is named and skipped.
     """
     files = list(_pictures(paths))
-    e = build(settings, only=(), info=workdir.read_info(folder))
+    e = build(config, only=(), info=workdir.read_info(folder))
     state, _ = _restored(e, folder, which)
     see, prepare = step.forward(e), host_eval(e.pixels)
     out.mkdir(parents=True, exist_ok=True)

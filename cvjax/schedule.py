@@ -30,12 +30,12 @@ def step(lr: float, boundaries: Sequence[int], factor: float) -> Schedule:
     return lambda step: values[sum((jnp.asarray(step >= boundary, jnp.int32) for boundary in boundaries), jnp.int32(0))]
 
 
-def cosine(lr: float, total: int, final: float = 0.0, start: int = 0) -> Schedule:
+def cosine(lr: float, total: float, final: float = 0.0, start: float = 0) -> Schedule:
     """Half a cosine from `lr` at step `start` to `final` at step `total`."""
     return lambda step: final + (lr - final) * 0.5 * (1 + jnp.cos(jnp.pi * _progress(step, start, total)))
 
 
-def linear(lr: float, total: int, final: float = 0.0, start: int = 0) -> Schedule:
+def linear(lr: float, total: float, final: float = 0.0, start: float = 0) -> Schedule:
     """A straight line from `lr` at step `start` to `final` at step `total`."""
     return lambda step: lr + (final - lr) * _progress(step, start, total)
 

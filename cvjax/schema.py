@@ -23,7 +23,12 @@ SECTIONS = {
     "train": {"build.py": "Training"},
 }
 NAMED = {"task": "tasks", "model": "models", "data": "data"}
-GIVEN = ("split", "outputs", "batch", "params", "total_steps", "steps_per_epoch", "layer", "num_classes")
+GIVEN = {  # arguments that are not the user's to set
+    "task": ("outputs", "batch"),
+    "model": ("num_classes",),
+    "data": ("split",),
+    "optim": ("params", "total_steps", "steps_per_epoch", "layer"),
+}
 PLAIN = ("seed", "init")
 
 
@@ -50,7 +55,7 @@ def keys(section: str, settings: ConfigDict) -> list[str]:
     found = ["name"] if section in NAMED else []
     for file, definition in SECTIONS[section].items():
         found += _parameters(HERE / file.format(name), definition)
-    return [key for key in found if key not in GIVEN]
+    return [key for key in found if section not in GIVEN or key not in GIVEN[section]]
 
 
 def _parameters(path: Path, definition: str) -> list[str]:

@@ -82,7 +82,7 @@ def _loop(e: Experiment, update, state: State, memory: dict, evaluator: Evaluato
             value = _evaluate(e, evaluator, state, number, memory, log)
             saving = saving or memory["best_step"] == number
         if saving:
-            checkpoint.save(checkpoints, state, memory, value if evaluating else None)
+            checkpoint.save(checkpoints, state, memory, value if memory["best_step"] == number else None)
         if evaluating or saving:
             clock.restart()
         if stop and number < total:

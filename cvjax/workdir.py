@@ -33,7 +33,7 @@ def claim(folder: Path, e: Experiment) -> dict | None:
     Raises UserError when the folder holds another experiment, naming the keys that differ, or cannot be written.
     """
     if (folder / "config.json").exists():
-        differing = differences(read_config(folder), e.config)
+        differing = differences(configs.read(folder), e.config)
         if differing:
             raise UserError(f"{folder} holds a run of another config ({'; '.join(differing[:5])}); choose another --workdir")
         if (folder / "status.json").exists():
@@ -48,13 +48,6 @@ def claim(folder: Path, e: Experiment) -> dict | None:
         except OSError as error:
             raise UserError(f"--workdir={folder} cannot be written: {error.strerror}") from None
     return None
-
-
-def read_config(folder: Path) -> ConfigDict:
-    """The resolved config of a run."""
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} holds no run (no config.json); train one: python launch.py train --config=... --workdir={folder}")
-    return configs.from_json((folder / "config.json").read_text())
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:

@@ -1,8 +1,9 @@
 """Host-side geometry: crop, resize, flip one example, with everything that lives in its plane.
 
-An example is a dict: `image` (uint8 h w c, or `Encoded`) and, when present, `boxes` (float32 n 4, xyxy in pixels), `masks`
-(n h w) and `labels` (h w). All geometry is composed of three primitives, `_crop`, `_scale` and `_mirror`, that carry them all.
-Boxes are clipped to the picture and keep their number and order: dropping those that are left without area is the task's.
+An example is a dict: `image` (uint8 h w c, or `Encoded`) and, when present, `boxes` (float32 n 4, xyxy in pixels),
+`masks` (n h w) and `labels` (h w). All geometry is composed of three primitives, `_crop`, `_scale` and `_mirror`, that
+carry them all. Boxes are clipped to the picture and keep their number and order: dropping those that are left without
+area is the task's.
 
 A function that shrinks chooses its region from the header of an encoded image and decodes no more than it needs.
 """
@@ -85,7 +86,9 @@ def flip(example: Example, rng: np.random.Generator, probability: float = 0.5) -
 
 
 def rand_augment(example: Example, rng: np.random.Generator, layers: int = 2, magnitude: float = 9) -> Example:
-    """RandAugment, see `_randaugment`. It moves the image alone, so beside boxes, masks or labels it only changes colours."""
+    """RandAugment, see `_randaugment`. It moves the image alone, so beside boxes, masks or labels it only changes
+    colours.
+    """
     example = pixels(example)
     geometric = not {"boxes", "masks", "labels"} & set(example)
     return {**example, "image": distort(example["image"], rng, layers, magnitude, geometric)}
@@ -154,7 +157,9 @@ def _scale(example: Example, height: int, width: int, enlarge: str = "linear") -
     if image.shape[:2] == (height, width):
         return example
     if image.shape[0] > 2 * height or image.shape[1] > 2 * width:
-        how = cv2.INTER_AREA  # the others would skip pixels; up to a factor of two bilinear reads them all, five times faster
+        how = (
+            cv2.INTER_AREA
+        )  # the others would skip pixels; up to a factor of two bilinear reads them all, five times faster
     elif height > image.shape[0] or width > image.shape[1]:
         how = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}[enlarge]
     else:
@@ -180,7 +185,9 @@ def _scale_fields(example: Example, old: tuple[int, int], new: tuple[int, int]) 
 def _mirror(example: Example) -> Example:
     width = example["image"].shape[1]
     image = example["image"]
-    mirrored = cv2.flip(image, 1).reshape(image.shape)  # a copy in order: stacking NumPy's reversed view takes ten times as long
+    mirrored = cv2.flip(image, 1).reshape(
+        image.shape
+    )  # a copy in order: stacking NumPy's reversed view takes ten times as long
     out = {**example, "image": mirrored}
     if "boxes" in example:
         x0, y0, x1, y1 = example["boxes"].T

@@ -1,8 +1,9 @@
 """From the bytes of an image file to uint8 pixels, the same everywhere, whatever was in the file.
 
-Plain JPEGs go through libjpeg-turbo (simplejpeg), plain PNGs through OpenCV, everything else through Pillow. What the field does is done here too:
-alpha is dropped, not blended (as torchvision, timm and TensorFlow do); CMYK is converted without a colour profile; EXIF
-orientation is applied; of animations the first frame is taken. 16-bit grey is scaled to 8 bits, not clipped.
+Plain JPEGs go through libjpeg-turbo (simplejpeg), plain PNGs through OpenCV, everything else through Pillow. What the
+field does is done here too: alpha is dropped, not blended (as torchvision, timm and TensorFlow do); CMYK is converted
+without a colour profile; EXIF orientation is applied; of animations the first frame is taken. 16-bit grey is scaled to
+8 bits, not clipped.
 """
 
 import io
@@ -63,9 +64,10 @@ def decode(
     Args:
         data: content of the file.
         channels: 3 (RGB) or 1 (grey).
-        at_least: (h, w) that suffice: a JPEG of twice that size or more is decoded at the smallest scale n/8, n <= 4, that
-            is not smaller in either direction. (The scales above 1/2 save no time.)
-        rows: how many rows from the top are needed. A JPEG may then lack those below; the ones that are there are exact.
+        at_least: (h, w) that suffice: a JPEG of twice that size or more is decoded at the smallest scale n/8, n <= 4,
+            that is not smaller in either direction. (The scales above 1/2 save no time.)
+        rows: how many rows from the top are needed. A JPEG may then lack those below; the ones that are there are
+            exact.
 
     Raises:
         DecodeError: damaged, cut off, or of a kind that has no one meaning in 8 bits (float, 32-bit).
@@ -97,7 +99,9 @@ def size(data: bytes) -> tuple[int, int]:
 
 
 class _Header(NamedTuple):
-    """Where the start-of-frame segment lies, the size in it, and whether there is metadata that may ask for a rotation."""
+    """Where the start-of-frame segment lies, the size in it, and whether there is metadata that may ask for a
+    rotation.
+    """
 
     at: int
     height: int
@@ -106,7 +110,9 @@ class _Header(NamedTuple):
 
 
 def _jpeg_header(data: bytes) -> _Header | None:
-    """Of a JPEG that libjpeg-turbo turns into RGB or grey: 8 bits, 1 or 3 components, baseline or progressive; else None."""
+    """Of a JPEG that libjpeg-turbo turns into RGB or grey: 8 bits, 1 or 3 components, baseline or progressive; else
+    None.
+    """
     at, metadata = 2, False
     while data[:2] == b"\xff\xd8" and at + 9 < len(data) and data[at] == 0xFF:
         marker = data[at + 1]
@@ -153,12 +159,21 @@ def _without_bottom(data: bytes, header: _Header, rows: int) -> bytes:
 
 
 def _plain_png(data: bytes) -> bool:
-    """Whether a PNG is of 8 bits, grey or RGB, upright and all opaque: small pictures decode three times faster by OpenCV."""
-    return data[:8] == b"\x89PNG\r\n\x1a\n" and data[24:26] in (b"\x08\0", b"\x08\2") and b"eXIf" not in data and b"tRNS" not in data
+    """Whether a PNG is of 8 bits, grey or RGB, upright and all opaque: small pictures decode three times faster by
+    OpenCV.
+    """
+    return (
+        data[:8] == b"\x89PNG\r\n\x1a\n"
+        and data[24:26] in (b"\x08\0", b"\x08\2")
+        and b"eXIf" not in data
+        and b"tRNS" not in data
+    )
 
 
 def _decode_png(data: bytes, channels: int) -> np.ndarray | None:
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR_RGB)
+    pixels = cv2.imdecode(
+        np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR_RGB
+    )
     return pixels[..., None] if channels == 1 and pixels is not None else pixels  # None: damaged, Pillow says how
 
 

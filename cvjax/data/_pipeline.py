@@ -1,8 +1,9 @@
 """From a source to host batches. A batch is a function of (seed, step): the step is the whole state of the pipeline.
 
 `train_batches` streams shuffled, randomly transformed batches for ever; `eval_batches` passes once over every example;
-`whole` reads a small set into memory for the device cache. Work is split into tasks of a few rows that worker threads (the
-heavy parts, decoding and resizing, run outside Python's lock) or processes (for transforms written in Python) carry out.
+`whole` reads a small set into memory for the device cache. Work is split into tasks of a few rows that worker threads
+(the heavy parts, decoding and resizing, run outside Python's lock) or processes (for transforms written in Python)
+carry out.
 
 With several hosts each makes its own contiguous rows of the global batch.
 """
@@ -37,10 +38,12 @@ def train_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> "Batches":
-    """This host's rows of the batches of steps start_step, start_step + 1, ...; without end. Close it, or use it in a `with`.
+    """This host's rows of the batches of steps start_step, start_step + 1, ...; without end. Close it, or use it in a
+    `with`.
 
     Args:
-        transform: `(record, rng) -> example`; all randomness comes from `rng`. With kind="process" it and `source` must pickle.
+        transform: `(record, rng) -> example`; all randomness comes from `rng`. With kind="process" it and `source` must
+            pickle.
         batch_size: global; a multiple of `process_count`, at most len(source).
         workers: threads or processes; 0 means one per core.
         kind: "thread" or "process".
@@ -88,7 +91,9 @@ def eval_batches(
 
 
 def whole(source: Source, transform: Callable[[dict], dict], workers: int = 0) -> Rows:
-    """All examples, transformed without randomness and stacked, in the order of the source: what a device cache holds."""
+    """All examples, transformed without randomness and stacked, in the order of the source: what a device cache
+    holds.
+    """
     size = 256
     with eval_batches(source, transform, batch_size=min(size, len(source)), workers=workers) as batches:
         parts = list(batches)
@@ -105,7 +110,9 @@ def _my_rows(batch_size: int, process_index: int, process_count: int) -> slice:
 class Batches(Iterator[Rows]):
     """Batches in order, made ahead of time by workers. `close()` stops them; so do the end and an error."""
 
-    def __init__(self, source: Source, transform: Callable, seed: int | None, tasks: Iterable[Task], workers: int, kind: str):
+    def __init__(
+        self, source: Source, transform: Callable, seed: int | None, tasks: Iterable[Task], workers: int, kind: str
+    ):
         self._parts = workers or _cores()
         self._pool, self._submit = _pool(source, transform, seed, self._parts, kind)
         self._tasks = iter(tasks)

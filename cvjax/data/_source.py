@@ -42,8 +42,8 @@ class Source:
 
     Attributes:
         info: facts about the set.
-        read: index -> record, a dict; its image is pixels (uint8 h w 3) or `Encoded`, bytes that the pipeline's transform
-            decodes when it knows what it needs of them (see `_augment`).
+        read: index -> record, a dict; its image is pixels (uint8 h w 3) or `Encoded`, bytes that the pipeline's
+            transform decodes when it knows what it needs of them (see `_augment`).
         name: index -> what to call the record in a message (its file).
         read_many: indices -> records, where a format reads several at once faster than one by one.
     """
@@ -57,7 +57,9 @@ class Source:
         return self.info.num_examples
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """The example with its image decoded to uint8 h w 3. Raises UserError, with the record's name, when it cannot be."""
+        """The example with its image decoded to uint8 h w 3. Raises UserError, with the record's name, when it cannot
+        be.
+        """
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         record = self.read(index)
@@ -78,7 +80,8 @@ _PART = re.compile(r"(?P<split>[\w-]+)(\[(?P<start>-?[\d_]+%?)?:(?P<stop>-?[\d_]
 
 
 def select(spec: str, splits: Mapping[str, Sequence]) -> list:
-    """Items of a split written the TFDS way: "train", "train[:90%]", "train[45000:]", "train[:-5000]", "train+val[:10%]".
+    """Items of a split written the TFDS way: "train", "train[:90%]", "train[45000:]", "train[:-5000]",
+    "train+val[:10%]".
 
     Args:
         spec: the text. Percentages are rounded to the nearest example, as TFDS does.
@@ -93,7 +96,9 @@ def select(spec: str, splits: Mapping[str, Sequence]) -> list:
         if not match:
             raise UserError(f"split '{spec}' is not understood; write 'train', 'train[:90%]' or 'train[5000:]'")
         if match["split"] not in splits:
-            raise UserError(f"there is no split '{match['split']}'{did_you_mean(match['split'], splits)}; have: {', '.join(splits)}")
+            raise UserError(
+                f"there is no split '{match['split']}'{did_you_mean(match['split'], splits)}; have: {', '.join(splits)}"
+            )
         whole = splits[match["split"]]
         start = _bound(match["start"], len(whole), 0, part)
         stop = _bound(match["stop"], len(whole), len(whole), part)

@@ -1,6 +1,8 @@
-"""What the workers make of a record: top-level functions of plain settings, so that `functools.partial` of them pickles.
+"""What the workers make of a record: top-level functions of plain settings, so that `functools.partial` of them
+pickles.
 
-They live apart from the rest of the preprocessing because a worker process that imported JAX would take seconds to start.
+They live apart from the rest of the preprocessing because a worker process that imported JAX would take seconds to
+start.
 """
 
 import numpy as np

@@ -1,4 +1,6 @@
-"""From record numbers to stacked rows: what runs inside a worker thread or process. Imports no JAX, so that processes start fast."""
+"""From record numbers to stacked rows: what runs inside a worker thread or process. Imports no JAX, so that processes
+start fast.
+"""
 
 import multiprocessing
 import multiprocessing.connection
@@ -31,7 +33,9 @@ class Task(NamedTuple):
 
 
 def rows(source: Source, transform: Callable[..., dict], seed: int | None, task: Task) -> Rows:
-    """The task's rows, transformed and stacked, with `valid`. Without a seed `transform` gets no generator (evaluation)."""
+    """The task's rows, transformed and stacked, with `valid`. Without a seed `transform` gets no generator
+    (evaluation).
+    """
     valid = np.array(task.indices) >= 0
     # A task of padding alone makes one row all the same, to know what shapes its zeros should have.
     real = [index for index in task.indices if index >= 0] or [0]
@@ -89,7 +93,9 @@ _job: tuple = ()
 
 
 def start(source: Source, transform: Callable[..., dict], seed: int | None) -> None:
-    """Runs once in a new process. Stopping is the parent's to decide: signals meant for the run are not for the workers."""
+    """Runs once in a new process. Stopping is the parent's to decide: signals meant for the run are not for the
+    workers.
+    """
     global _job
     _job = (source, transform, seed)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

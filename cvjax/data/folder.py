@@ -28,12 +28,13 @@ class Item(NamedTuple):
 
 
 def load(split: str, *, root: str, split_fraction: float | None = None) -> Source:
-    """Pictures below `root`. Classes are numbered in the order of their names; files that are no pictures are passed over.
+    """Pictures below `root`. Classes are numbered in the order of their names; files that are no pictures are passed
+    over.
 
     Args:
         split: "train", "val" or "test", sliced as TFDS does.
-        split_fraction: share of each class that becomes "val" where `root` is not split into folders. Which pictures do is
-            decided by their names, so it stays the same when others are added.
+        split_fraction: share of each class that becomes "val" where `root` is not split into folders. Which pictures do
+            is decided by their names, so it stays the same when others are added.
 
     Raises:
         UserError: nothing there, an empty class, or classes of one split that another does not have.
@@ -48,19 +49,26 @@ def load(split: str, *, root: str, split_fraction: float | None = None) -> Sourc
         splits = {name: _items(folder / name) for name in parts}
     else:
         if split_fraction is None or not 0 < split_fraction < 1:
-            raise UserError(f"{folder} has no folder 'train'; make one, or set data.split_fraction between 0 and 1 (say 0.2)")
+            raise UserError(
+                f"{folder} has no folder 'train'; make one, or set data.split_fraction between 0 and 1 (say 0.2)"
+            )
         splits = _divide(_items(folder), split_fraction)
     classes = _classes(folder, splits)
     items = select(split, splits)
     multilabel = (folder / TABLE).exists() or any((folder / name / TABLE).exists() for name in parts)
     info = Info(classes, len(items), "multilabel" if multilabel else "classification")
-    return Source(info, partial(_read, items, {name: k for k, name in enumerate(classes)}, multilabel), partial(_name, items))
+    return Source(
+        info, partial(_read, items, {name: k for k, name in enumerate(classes)}, multilabel), partial(_name, items)
+    )
 
 
 def _read(items: list[Item], ids: dict[str, int], multilabel: bool, index: int) -> dict:
     item = items[index]
     labels = [ids[name] for name in item.labels]
-    return {"image": Encoded(Path(item.file).read_bytes()), "label": multi_hot(labels, len(ids)) if multilabel else labels[0]}
+    return {
+        "image": Encoded(Path(item.file).read_bytes()),
+        "label": multi_hot(labels, len(ids)) if multilabel else labels[0],
+    }
 
 
 def _name(items: list[Item], index: int) -> str:
@@ -113,7 +121,10 @@ def _divide(items: list[Item], fraction: float) -> dict[str, list[Item]]:
     for group in groups.values():
         order = sorted(group, key=lambda item: (zlib.crc32("/".join(Path(item.file).parts[-2:]).encode()), item.file))
         held_out |= set(order[: round(fraction * len(order))])
-    return {"train": [item for item in items if item not in held_out], "val": [item for item in items if item in held_out]}
+    return {
+        "train": [item for item in items if item not in held_out],
+        "val": [item for item in items if item in held_out],
+    }
 
 
 def _classes(folder: Path, splits: dict[str, list[Item]]) -> tuple[str, ...]:
@@ -123,6 +134,10 @@ def _classes(folder: Path, splits: dict[str, list[Item]]) -> tuple[str, ...]:
         extra, lacking = sorted(labels - have["train"]), sorted(have["train"] - labels)
         if extra:
             raise UserError(f"{folder}: '{name}' has the class '{extra[0]}', which 'train' has not")
-        if lacking and not any((path / TABLE).exists() for path in (folder, folder / name)) and (folder / name).is_dir():
+        if (
+            lacking
+            and not any((path / TABLE).exists() for path in (folder, folder / name))
+            and (folder / name).is_dir()
+        ):
             raise UserError(f"{folder}: 'train' has the class '{lacking[0]}', which '{name}' has not")
     return tuple(sorted(have["train"]))

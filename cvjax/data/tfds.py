@@ -19,8 +19,8 @@ def load(split: str, *, dataset: str, data_dir: str | None = None) -> Source:
     """A classification set. Which features are the image and the label comes from the set's `supervised_keys`.
 
     Raises:
-        UserError: the set is not prepared, or not as array_record (the message holds the command that mends it); a split that
-            it does not have; no image or no class label in it.
+        UserError: the set is not prepared, or not as array_record (the message holds the command that mends it); a
+            split that it does not have; no image or no class label in it.
     """
     import tensorflow_datasets as tfds  # takes seconds to import
 
@@ -101,5 +101,7 @@ def _features(dataset: str, info: Any, tfds: Any) -> tuple[str, str]:
         return keys[0], keys[1]
     if [len(names) for names in found] != [1, 1]:
         have = ", ".join(info.features)
-        raise UserError(f"'{dataset}' does not say which of its features are the image and its one class label; has: {have}")
+        raise UserError(
+            f"'{dataset}' does not say which of its features are the image and its one class label; has: {have}"
+        )
     return found[0][0], found[1][0]

@@ -15,7 +15,8 @@ class MultilabelScores:
 
     def __init__(self, num_classes: int, threshold: float = 0.5):
         self.num_classes, self.threshold = num_classes, threshold
-        self._scores, self._targets = [], []
+        self._scores: list[np.ndarray] = []
+        self._targets: list[np.ndarray] = []
 
     def update(self, batch: dict, decoded: dict) -> None:
         """Adds the valid rows of `decoded["probability"]` and `batch["label"]` (positive from 0.5 on), both m k."""

@@ -30,9 +30,9 @@ def normalize(batch: Batch, mean: Sequence[float] | Array, std: Sequence[float])
     """
     image = batch["image"]
     pixels = image.astype(jnp.float32) / 255 if image.dtype == jnp.uint8 else image.astype(jnp.float32)
-    mean, std = (jnp.asarray(value, jnp.float32) for value in (mean, std))
-    mean, std = (value.reshape((1,) * (4 - value.ndim) + value.shape) for value in (mean, std))
-    return {**batch, "image": (pixels - mean) / std}
+    centre, scale = (jnp.asarray(value, jnp.float32) for value in (mean, std))
+    centre, scale = (value.reshape((1,) * (4 - value.ndim) + value.shape) for value in (centre, scale))
+    return {**batch, "image": (pixels - centre) / scale}
 
 
 # ---- geometry

@@ -1,9 +1,11 @@
-"""A shuffle without a table: which card lies at position i in epoch e? Computed alone, on the host or inside a compiled step.
+"""A shuffle without a table: which card lies at position i in epoch e? Computed alone, on the host or inside a compiled
+step.
 
-The swap-or-not shuffle (Hoang, Morris and Rogaway 2012, "An Enciphering Scheme Based on a Card Shuffle", CRYPTO). In every
-round a card x is paired with (key - x) mod n, and a hash of the pair says whether the two swap. Each round is its own
-inverse, hence the whole is a bijection on [0, n) for every n, and one position costs the same few operations whatever n.
-The same lines run on NumPy and on JAX arrays and give the same numbers, so a streamed run and a cached run see one order.
+The swap-or-not shuffle (Hoang, Morris and Rogaway 2012, "An Enciphering Scheme Based on a Card Shuffle", CRYPTO). In
+every round a card x is paired with (key - x) mod n, and a hash of the pair says whether the two swap. Each round is its
+own inverse, hence the whole is a bijection on [0, n) for every n, and one position costs the same few operations
+whatever n. The same lines run on NumPy and on JAX arrays and give the same numbers, so a streamed run and a cached run
+see one order.
 """
 
 import math
@@ -37,7 +39,9 @@ def shuffle(position: Int[Numbers, "*b"] | int, n: int, seed: Whole, epoch: Whol
             def swap(k, x):
                 return _swap_or_not(jnp, x, n, pairing[k], coins[k])
 
-            x = jax.lax.fori_loop(0, rounds(n), swap, jnp.asarray(x), unroll=8)  # unrolled whole it compiles for seconds
+            x = jax.lax.fori_loop(
+                0, rounds(n), swap, jnp.asarray(x), unroll=8
+            )  # unrolled whole it compiles for seconds
         else:
             for key, coin in zip(pairing, coins, strict=True):
                 x = _swap_or_not(np, x, n, key, coin)
@@ -47,7 +51,8 @@ def shuffle(position: Int[Numbers, "*b"] | int, n: int, seed: Whole, epoch: Whol
 def indices(step: Whole, n: int, batch_size: int, seed: Whole) -> Int[Numbers, " b"]:
     """Data set indices of the global batch of a training step, int32.
 
-    An epoch is n // batch_size steps in an order of its own; its last n % batch_size examples are left out, others each time.
+    An epoch is n // batch_size steps in an order of its own; its last n % batch_size examples are left out, others each
+    time.
 
     Args:
         step: 0-based training step; may be traced.
@@ -63,7 +68,9 @@ def indices(step: Whole, n: int, batch_size: int, seed: Whole) -> Int[Numbers, "
 
 
 def rounds(n: int) -> int:
-    """How often to swap: two rounds per bit of n and some more, far beyond where statistics of the order still see a trace."""
+    """How often to swap: two rounds per bit of n and some more, far beyond where statistics of the order still see a
+    trace.
+    """
     return 8 * math.ceil((16 + 2 * math.log2(n)) / 8)
 
 

@@ -2,6 +2,7 @@
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,12 +10,27 @@ from PIL import Image
 from cvjax.data._decode import DecodeError, Encoded, decode, size
 
 EXIF_ORIENTATION = 0x0112
+# How a camera held that way stores an upright picture: the inverse of what the viewer must do (Pillow turns leftwards).
+STORED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 
 
 def picture(height=40, width=56):
     """Smooth, without symmetry, so that JPEG keeps it and every rotation shows."""
     y, x = np.mgrid[:height, :width]
-    return np.stack([x * 255 // width, y * 255 // height, (x + 2 * y) * 255 // (width + 2 * height)], -1).astype(np.uint8)
+    planes = [x * 255 // width, y * 255 // height, (x + 2 * y) * 255 // (width + 2 * height)]
+    return np.stack(planes, -1).astype(np.uint8)
+
+
+def noise(width, height):
+    return np.asarray(Image.effect_noise((width, height), 90).convert("RGB"))
 
 
 def saved(image, form="PNG", **options):
@@ -77,20 +93,16 @@ def test_sixteen_bit_grey_is_scaled_not_clipped():
 
 
 def test_sixteen_bit_rgb():
-    import cv2
-
     deep = picture().astype(np.uint16) * 257
-    data = cv2.imencode(".png", deep[..., ::-1])[1].tobytes()
-    close(decode(data), picture(), 1)
+    close(decode(cv2.imencode(".png", deep[..., ::-1])[1].tobytes()), picture(), 1)
 
 
 def test_cmyk_jpeg_also_inverted_and_ycck():
-    image = Image.fromarray(picture()).convert("CMYK")
-    data = saved(image, "JPEG", quality=95)  # Pillow writes Adobe's marker and its inverted inks
+    data = saved(Image.fromarray(picture()).convert("CMYK"), "JPEG", quality=95)
+    assert b"Adobe" in data  # whose inks are stored inverted
     close(decode(data), picture(), 12)
-    assert b"Adobe" in data
     ycck = bytearray(data)
-    ycck[data.index(b"Adobe") + 11] = 2  # the same inks, said to be YCCK
+    ycck[data.index(b"Adobe") + 11] = 2  # the same numbers, said to be YCCK
     reference = np.asarray(Image.open(io.BytesIO(bytes(ycck))).convert("RGB"))
     close(decode(bytes(ycck)), reference, 0)
     assert np.abs(reference.astype(int) - picture()).max() > 50
@@ -104,22 +116,12 @@ def test_float_pixels_are_refused_in_words():
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_exif_orientation_comes_upright(orientation, form):
-    # How the camera stored it: the inverse of what the viewer must do. Turns below are Pillow's, clockwise is ROTATE_270.
-    undo = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
     upright = Image.fromarray(picture())
-    stored = upright.transpose(undo[orientation]) if orientation > 1 else upright
+    stored = upright.transpose(STORED[orientation]) if orientation > 1 else upright
     exif = Image.Exif()
     exif[EXIF_ORIENTATION] = orientation
-    quality = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(form, {})
-    data = saved(stored, form, exif=exif, **quality)
+    quality = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}
+    data = saved(stored, form, exif=exif, **(quality[form] if form in quality else {}))
     assert size(data) == Encoded(data).size == (40, 56)
     close(decode(data), picture(), 4 if form == "JPEG" else 0)
     assert decode(data, at_least=(10, 14)).shape == ((10, 14, 3) if form == "JPEG" else (40, 56, 3))
@@ -136,14 +138,13 @@ def test_reduced_decoding_is_no_smaller_than_asked_and_shows_the_same():
     assert decode(data, at_least=(200, 280)).shape == (200, 280, 3)
     small = decode(data, at_least=(40, 60))
     assert small.shape == (50, 70, 3)
-    means = decode(data).reshape(50, 8, 70, 8, 3).mean((1, 3))
-    close(small, means.round().astype(np.uint8), 4)
+    close(small, decode(data).reshape(50, 8, 70, 8, 3).mean((1, 3)).round().astype(np.uint8), 4)
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_blocks": 2}])
 @pytest.mark.parametrize("at_least", [None, (50, 60)])
 def test_leaving_out_the_bottom_changes_nothing_above(options, at_least):
-    data = saved(np.asarray(Image.effect_noise((333, 251), 90).convert("RGB")), "JPEG", **options)
+    data = saved(noise(333, 251), "JPEG", **options)
     whole = decode(data, at_least=at_least)
     scale = whole.shape[1] / 333
     for rows in (1, 16, 100, 219, 251):
@@ -156,13 +157,13 @@ def test_leaving_out_the_bottom_changes_nothing_above(options, at_least):
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "TIFF"])
 def test_damage_is_one_kind_of_error(form):
-    data = saved(np.asarray(Image.effect_noise((120, 160), 90).convert("RGB")), form)
-    for broken in (data[: len(data) // 2], data[:20], b"", b"hello", b"\xff\xd8\xff\xe0"):
+    data = saved(noise(160, 120), form)
+    half = data[: len(data) // 2]
+    for broken in (half, data[:20], b"", b"hello", b"\xff\xd8\xff\xe0"):
         with pytest.raises(DecodeError):
             decode(broken)
-        if broken == data[: len(data) // 2]:
-            with pytest.raises(DecodeError):
-                decode(broken, rows=8)
+    with pytest.raises(DecodeError):
+        decode(half, rows=8)
 
 
 def test_surplus_bytes_inside_a_jpeg_are_forgiven():

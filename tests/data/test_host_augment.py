@@ -67,8 +67,8 @@ def test_large_jpegs_are_decoded_small_and_look_the_same():
 
     whole = augment.pixels(example)
     for seed in range(5):
-        assert np.abs(view(example, seed) - view(whole, seed)).mean() < 1.5
-        assert np.abs(view(example, seed) - view(whole, seed + 1)).mean() > 5
+        same, other = (np.abs(view(example, seed) - view(whole, k)).mean() for k in (seed, seed + 1))
+        assert same < 4 and other > 5 * same  # edges of the region are rounded to pixels of the smaller picture
 
 
 def test_center_crop_is_the_centre():
@@ -138,5 +138,7 @@ def test_randaugment_leaves_annotated_pictures_in_place():
         corner, inside = out["image"][5, 5].astype(int), out["image"][60, 70].astype(int)
         same = (out["image"] == corner).all(-1) == ~example["masks"][0]
         assert (corner == inside).all() or same.mean() > 0.97
-    plain = [augment.rand_augment({"image": example["image"]}, np.random.default_rng(k), 2, 15)["image"] for k in (1, 1, 2)]
+    plain = [
+        augment.rand_augment({"image": example["image"]}, np.random.default_rng(k), 2, 15)["image"] for k in (1, 1, 2)
+    ]
     assert (plain[0] == plain[1]).all() and (plain[0] != plain[2]).any()

@@ -10,7 +10,6 @@ from cvjax.config import UserError
 from cvjax.data import digits, fake, folder
 from cvjax.data._source import select
 
-
 # ---- splits
 
 
@@ -25,6 +24,7 @@ from cvjax.data._source import select
         ("train[20%:50%]", [2, 3, 4]),
         ("train[-10%:]", [9]),
         ("train[:33%]", [0, 1, 2]),
+        ("train[:37%]", [0, 1, 2, 3]),
         ("train[:1]+val", [0, "a", "b"]),
     ],
 )
@@ -53,7 +53,9 @@ def test_wrong_splits_are_explained(spec, message):
 def test_digits_are_split_evenly_by_class_and_share_nothing():
     train, val = digits.load("train"), digits.load("val")
     assert len(train) + len(val) == 1797 and train.info.image_size == (8, 8)
-    share = np.bincount([val[i]["label"] for i in range(len(val))]) / np.bincount([train[i]["label"] for i in range(len(train))])
+    share = np.bincount([val[i]["label"] for i in range(len(val))]) / np.bincount(
+        [train[i]["label"] for i in range(len(train))]
+    )
     assert ((0.23 < share) & (share < 0.26)).all()
     image = train[0]["image"]
     assert image.shape == (8, 8, 3) and image.dtype == np.uint8 and image.max() > 230
@@ -149,7 +151,11 @@ def test_several_labels_from_a_table(tmp_path):
         (lambda root: (fill(root / "train", ["a"]), fill(root / "val", ["a", "b"])), {}, "'val' has the class 'b'"),
         (lambda root: (fill(root / "train", ["a", "b"]), fill(root / "val", ["a"])), {}, "'train' has the class 'b'"),
         (lambda root: (root / "labels.csv").write_text("name\n"), {"split_fraction": 0.5}, "needs the columns"),
-        (lambda root: (root / "labels.csv").write_text("file,labels\nx.png,a\n"), {"split_fraction": 0.5}, "line 2.*x.png"),
+        (
+            lambda root: (root / "labels.csv").write_text("file,labels\nx.png,a\n"),
+            {"split_fraction": 0.5},
+            "line 2.*x.png",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_folder_is_said(tmp_path, make, settings, message):

@@ -1,0 +1,19 @@
+"""Numbers for the parameters and pictures of parity tests, drawn from names: both sides make them, nothing is stored."""
+
+import zlib
+
+import numpy as np
+
+
+def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The entries of a parameter by its torch name: weights around 0, BatchNorm's scales and variances around 0.7."""
+    draw = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape).astype(np.float32)
+    if len(shape) > 1:
+        return draw * np.float32((2 / np.prod(shape[1:])) ** 0.5)
+    positive = name.endswith(("running_var", "weight"))
+    return np.exp(np.float32(0.1) * draw) * np.float32(0.7) if positive else np.float32(0.1) * draw
+
+
+def image(size: int) -> np.ndarray:
+    """Two pictures of numbers, NHWC."""
+    return np.random.default_rng(size).standard_normal((2, size, size, 3)).astype(np.float32)

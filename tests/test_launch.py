@@ -1,0 +1,116 @@
+"""The command line as a user meets it: exit codes, one-line errors, and a run from training to report."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+ENV = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+DIGITS = "--config=experiments/digits.py"
+
+
+def launch(*words, **kw):
+    return subprocess.run([sys.executable, "launch.py", *map(str, words)], cwd=ROOT, env=ENV, capture_output=True, text=True, **kw)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A short run on digits, stopped by SIGTERM on its way and continued by the same command."""
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    command = [sys.executable, "launch.py", "train", DIGITS, f"--workdir={folder}", "--config.train.duration=6 epochs",
+               "--config.train.log_every=1 steps"]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    metrics = folder / "metrics.jsonl"
+    while process.poll() is None and not (metrics.exists() and metrics.stat().st_size):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 75, errors
+    assert "Run the same command to continue" in errors and json.loads((folder / "status.json").read_text())["state"] == "stopped"
+    again = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    return folder
+
+
+def test_a_run_learns_and_writes_every_step_once(run):
+    status = json.loads((run / "status.json").read_text())
+    assert status["state"] == "finished" and max(v for k, v in status["final"].items() if k.endswith("top1")) > 0.9
+    steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines() if "train/loss" in line]
+    assert steps == list(range(1, status["steps"] + 1))
+    starts = json.loads((run / "run.json").read_text())
+    assert len(starts) == 2 and starts[0]["parameters"] > 0 and starts[1]["step"] > 0
+    assert list(run.glob("events.*"))
+
+
+def test_eval_of_the_best_checkpoint(run):
+    done = launch("eval", f"--workdir={run}", "--checkpoint=best")
+    assert done.returncode == 0 and "top1" in done.stdout, done.stderr
+    assert json.loads((run / "eval" / "val.json").read_text())["examples"] > 0
+
+
+def test_predict_files_and_folders(run, tmp_path):
+    for name, size in (("a.png", (8, 8)), ("deep/b.jpg", (30, 20)), ("deep/a.png", (9, 9))):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, (9, 99, 200)).save(tmp_path / "in" / name)
+    (tmp_path / "in" / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
+    done = launch("predict", f"--workdir={run}", tmp_path / "in", tmp_path / "in" / "a.png", f"--out={tmp_path / 'out'}")
+    assert done.returncode == 0, done.stderr
+    assert "broken.jpg: skipped" in done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
+    assert len(rows) == 4 and len({row["drawn"] for row in rows}) == 4
+    assert all((tmp_path / "out" / row["drawn"]).is_file() and sum(row["confidence"]) <= 1.001 for row in rows)
+
+
+def test_report_is_one_file(run):
+    done = launch("report", f"--workdir={run}")
+    assert done.returncode == 0 and done.stdout.strip().endswith("report.html"), done.stderr
+    page = (run / "report.html").read_text()
+    assert "<html" in page and "https://" not in page and (run / "curves.png").is_file() and (run / "images" / "predictions.png").is_file()
+
+
+def test_a_finished_run_does_nothing(run):
+    before = (run / "metrics.jsonl").read_text()
+    done = launch("train", DIGITS, f"--workdir={run}", "--config.train.duration=6 epochs", "--config.train.log_every=1 steps")
+    assert done.returncode == 0 and "is finished" in done.stdout
+    assert (run / "metrics.jsonl").read_text() == before
+
+
+def test_list():
+    done = launch("list")
+    assert done.returncode == 0 and "experiments/digits.py" in done.stdout and "resnet" in done.stdout
+
+
+def test_help_names_every_verb():
+    done = launch("--help")
+    assert done.returncode == 0 and all(verb in done.stdout for verb in ("train", "eval", "predict", "report", "list", "--workdir"))
+
+
+@pytest.mark.parametrize("words, says", [
+    ([], "no verb"),
+    (["trian"], "unknown verb 'trian', did you mean 'train'"),
+    (["train"], "train needs --workdir"),
+    (["train", "--workdir=x"], "train needs --config"),
+    (["train", "--workdir=x", "--config=experiments/digit.py"], "did you mean 'experiments/digits.py'"),
+    (["train", "--workdir=x", DIGITS + ":smok"], "did you mean 'smoke'"),
+    (["train", "--workdir=x", DIGITS, "lr=1"], "stray word 'lr=1'"),
+    (["train", "--workdir=x", DIGITS, "--wrokdir=y"], "wrokdir"),
+    (["train", "--workdir=x", DIGITS, "--config.optim.lrr=1"], "config.optim.lrr is unknown, did you mean 'lr'"),
+    (["train", "--workdir=x", DIGITS, "--config.optim.lr"], "needs a value"),
+    (["train", "--workdir=x", DIGITS, "--config.optim.lr=fast"], "must be a number, not 'fast'"),
+    (["eval", "--workdir=/nowhere"], "holds no run"),
+    (["predict", "--workdir=/nowhere", "a.png"], "holds no run"),
+    (["report", "--workdir=/nowhere"], "/nowhere"),
+    (["eval", "--workdir=x", "--checkpoint=newest"], "checkpoint"),
+])  # fmt: skip
+def test_mistakes_are_one_line_and_exit_2(words, says):
+    done = launch(*words)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("cvjax: error: ") and done.stderr.count("\n") == 1 and says in done.stderr
+    assert not (ROOT / "x").exists()
