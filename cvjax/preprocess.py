@@ -6,12 +6,13 @@ The host resizes and crops to one size (and does RandAugment); the device pads, 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import numpy as np
 
 from cvjax.config import UserError
-from cvjax.data import _augment as host
+from cvjax.data import _views
 from cvjax.ops import augment as device
 from cvjax.state import example_keys
 
@@ -79,43 +80,31 @@ class Augment:
 
 def host_train(pixels: Pixels, augment: Augment) -> Callable[[dict, np.random.Generator], dict]:
     """(record, rng) -> example of the network's size, uint8; what the pipeline's workers run while training."""
-
-    def transform(example: dict, rng: np.random.Generator) -> dict:
-        if augment.crop == "resized":
-            example = host.random_resized_crop(example, rng, pixels.size, augment.scale)
-        else:
-            example = host.center_crop(example, pixels.size, 1.0)
-        if augment.randaugment:
-            example = host.rand_augment(example, rng, *augment.randaugment)
-        return host.to_channels(example, pixels.channels)
-
-    return transform
+    return partial(_views.training, size=pixels.size, channels=pixels.channels, crop=augment.crop, scale=augment.scale,
+                   randaugment=augment.randaugment)  # fmt: skip
 
 
 def host_eval(pixels: Pixels) -> Callable[[dict], dict]:
     """record -> example of the network's size, uint8, the same every time."""
-    return lambda example: host.to_channels(host.center_crop(example, pixels.size, pixels.crop_fraction), pixels.channels)
+    return partial(_views.evaluation, size=pixels.size, channels=pixels.channels, crop_fraction=pixels.crop_fraction)
 
 
 def device_train(batch: dict, pixels: Pixels, augment: Augment, seed: int, step: jax.Array, rows: jax.Array) -> dict:
     """The part of training's preprocessing that is compiled into the step. `rows`: positions in the global batch."""
-
-    def keys(stream: str) -> jax.Array:
-        return example_keys(seed, stream, step, rows)
-
+    keys = example_keys(seed, "augment", step, rows)  # every function below draws from a stream of its own
     if augment.flip:
-        batch = device.flip(batch, keys("flip"))
+        batch = device.flip(batch, keys)
     batch = device_eval(batch, pixels)
     if augment.crop == "pad":
-        batch = device.pad_crop(batch, keys("crop"), augment.pad)  # zeros around the standardised image, as He et al.
+        batch = device.pad_crop(batch, keys, augment.pad)  # zeros around the standardised image, as He et al.
     if augment.erase:
-        batch = device.erase(batch, keys("erase"), augment.erase)
+        batch = device.erase(batch, keys, augment.erase)
     if augment.mixup and augment.cutmix:
-        return device.mixup_or_cutmix(batch, keys("mix"), augment.mixup, augment.cutmix)
+        return device.mixup_or_cutmix(batch, keys, augment.mixup, augment.cutmix)
     if augment.mixup:
-        return device.mixup(batch, keys("mix"), augment.mixup)
+        return device.mixup(batch, keys, augment.mixup)
     if augment.cutmix:
-        return device.cutmix(batch, keys("mix"), augment.cutmix)
+        return device.cutmix(batch, keys, augment.cutmix)
     return batch
 
 

@@ -15,7 +15,7 @@ def get_config(arg=""):
         seed=0,
         task=dict(name="classification", label_smoothing=0.0),
         model=dict(name="resnet", variant=8),
-        data=dict(name="digits", train="train", val="val", batch_size=64, cache="device"),
+        data=dict(name="digits", train="train[:90%]", val="train[90%:]", test="test", batch_size=64, cache="device"),
         image=dict(size=8, channels=1, crop_fraction=1.0, mean=(0.305,), std=(0.376,)),
         augment=dict(crop="pad", pad=1, flip=False),
         optim=dict(name="sgd", lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4, schedule="onecycle"),

@@ -5,7 +5,7 @@
 With one folder of class folders, set `split_fraction=0.2`: a fixed fifth of every class is kept for validation.
 Trains from random weights; AdamW, cosine, RandAugment, mixup, label smoothing, an average of the parameters for evaluation.
 
-Run:      python launch.py train --config=experiments/finetune_folder.py:path=photos --workdir=runs/photos
+Run:      python launch.py train --config=experiments/finetune_folder.py:root=photos --workdir=runs/photos
           python launch.py predict --workdir=runs/photos new.jpg
 Smoke:    python launch.py train --config=experiments/finetune_folder.py:smoke --workdir=runs/photos_smoke
 """
@@ -14,12 +14,12 @@ from cvjax.config import args, experiment, smoke
 
 
 def get_config(arg=""):
-    a = args(arg, path="photos", split_fraction=0.0, variant=18, size=224, smoke=False)
+    a = args(arg, root="photos", split_fraction=0.0, variant=18, size=224, smoke=False)
     config = experiment(
         seed=0,
         task=dict(name="classification", label_smoothing=0.1),
         model=dict(name="resnet", variant=a.variant, zero_init_gamma=True, dtype="float32"),
-        data=dict(name="folder", path=a.path, split_fraction=a.split_fraction, train="train", val="val", batch_size=32),
+        data=dict(name="folder", root=a.root, split_fraction=a.split_fraction, train="train", val="val", batch_size=32),
         image=dict(size=32 if a.smoke else a.size, crop_fraction=0.875),
         augment=dict(crop="resized", scale=(0.35, 1.0), flip=True, randaugment=(2, 9), mixup=0.2),
         optim=dict(name="adamw", lr=1e-3, weight_decay=0.05, decay_vectors=False, schedule="cosine", warmup="2 epochs",

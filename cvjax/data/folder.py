@@ -27,13 +27,13 @@ class Item(NamedTuple):
     labels: tuple[str, ...]
 
 
-def load(split: str, *, root: str, split_fraction: float | None = None) -> Source:
+def load(split: str, *, root: str, split_fraction: float = 0.0) -> Source:
     """Pictures below `root`. Classes are numbered in the order of their names; files that are no pictures are passed
     over.
 
     Args:
         split: "train", "val" or "test", sliced as TFDS does.
-        split_fraction: share of each class that becomes "val" where `root` is not split into folders. Which pictures do
+        split_fraction: share of each class that becomes "val" where `root` is not split into folders, else 0. Which pictures do
             is decided by their names, so it stays the same when others are added.
 
     Raises:
@@ -44,11 +44,11 @@ def load(split: str, *, root: str, split_fraction: float | None = None) -> Sourc
         raise UserError(f"data.root: there is no folder {folder}")
     parts = [name for name in SPLITS if (folder / name).is_dir()]
     if "train" in parts:
-        if split_fraction is not None:
+        if split_fraction:
             raise UserError(f"{folder} is already split into {', '.join(parts)}; remove data.split_fraction")
         splits = {name: _items(folder / name) for name in parts}
     else:
-        if split_fraction is None or not 0 < split_fraction < 1:
+        if not 0 < split_fraction < 1:
             raise UserError(
                 f"{folder} has no folder 'train'; make one, or set data.split_fraction between 0 and 1 (say 0.2)"
             )

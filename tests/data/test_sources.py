@@ -51,7 +51,7 @@ def test_wrong_splits_are_explained(spec, message):
 
 
 def test_digits_are_split_evenly_by_class_and_share_nothing():
-    train, val = digits.load("train"), digits.load("val")
+    train, val = digits.load("train"), digits.load("test")
     assert len(train) + len(val) == 1797 and train.info.image_size == (8, 8)
     share = np.bincount([val[i]["label"] for i in range(len(val))]) / np.bincount(
         [train[i]["label"] for i in range(len(train))]
