@@ -207,4 +207,4 @@ def _check(experiment: Experiment) -> None:
         raise UserError("config.augment.crop='resized' and randaugment work on the host: set config.data.cache='none'")
     rows = batch // jax.device_count() // e.training.accumulate
     if rows % 2 and (e.augment.mixup or e.augment.cutmix):
-        raise UserError(f"mixup and cutmix pair neighbours, but a device holds {rows} examples; make config.data.batch_size even per device")
+        raise UserError(f"mixup and cutmix pair neighbours, but a device holds {rows} examples; double config.data.batch_size")

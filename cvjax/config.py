@@ -129,7 +129,7 @@ def override(config: ConfigDict, assignments: Iterable[tuple[str, str]]) -> None
                 have = section if isinstance(section, ConfigDict) else ()
                 raise UserError(f"--config.{key}: there is no section '{name}'{did_you_mean(name, have)}; have: {', '.join(have)}")
             section = section[name]
-        if not isinstance(section, ConfigDict) or not parents and last not in config:
+        if not isinstance(section, ConfigDict) or (not parents and last not in config):
             have = config if not parents else ()
             raise UserError(f"--config.{key}: there is no such key{did_you_mean(last, have)}")
         old = section[last] if last in section else None
@@ -258,7 +258,7 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
         value = tuple(value)
     if isinstance(value, int) and not isinstance(value, bool) and float in plain and int not in plain:
         value = float(value)
-    if not isinstance(value, plain) or isinstance(value, bool) and bool not in plain:
+    if not isinstance(value, plain) or (isinstance(value, bool) and bool not in plain):
         raise UserError(f"{where} must be {' or '.join(_name(kind) for kind in plain)}, not {value!r}")
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{where} is {value}; it must be a finite number")

@@ -1,6 +1,6 @@
 """One exact pass over a split: every example counts once, whatever the batch size and the number of devices."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import jax
 import numpy as np

@@ -31,6 +31,12 @@ def screen(name: str, value: float) -> str:
     return f"{short} {value:.4g}"
 
 
+def summary(values: dict[str, float]) -> str:
+    """Metrics by split: "test: loss 0.12  top1 97.2%   val: loss 0.13"."""
+    splits = dict.fromkeys(name.partition("/")[0] for name in values)
+    return "   ".join(f"{split}: " + "  ".join(screen(n, v) for n, v in values.items() if n.startswith(f"{split}/")) for split in splits)
+
+
 def truncate(path: Path, step: int) -> None:
     """Drops lines after `step` and a torn last line, so that a resumed run writes each step once."""
     if not path.exists():

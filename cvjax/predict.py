@@ -16,7 +16,7 @@ from cvjax.config import UserError
 from cvjax.data._decode import DecodeError, Encoded
 from cvjax.data._source import decoded
 from cvjax.evaluate import Evaluator
-from cvjax.log import screen, write_json
+from cvjax.log import summary, write_json
 from cvjax.preprocess import host_eval
 from cvjax.state import State
 
@@ -34,7 +34,7 @@ def evaluate_run(config: ConfigDict, folder: Path, split: str, which: str) -> di
     n = len(e.splits[split])
     workdir.keep_predictions(folder, e, split, rows)
     write_json(folder / "eval" / f"{split}.json", {"step": at, "checkpoint": which, "examples": n, **values})
-    print(f"{folder} at step {at} on {split} ({n} examples): " + ", ".join(screen(k, v) for k, v in values.items()))
+    print(f"{folder} at step {at}, {n} examples. {summary(values)}")
     return values
 
 

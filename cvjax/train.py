@@ -13,7 +13,7 @@ from cvjax.build import Experiment, build, initial_state
 from cvjax.config import UserError
 from cvjax.data import _pipeline
 from cvjax.evaluate import Evaluator
-from cvjax.log import Clock, Log, screen
+from cvjax.log import Clock, Log, summary
 from cvjax.preprocess import host_eval, host_train
 from cvjax.state import State
 
@@ -31,7 +31,7 @@ def train(config: ConfigDict, folder: Path) -> dict[str, float]:
     e = build(config)
     done = workdir.claim(folder, e)
     if done is not None:
-        print(f"{folder} is finished: {', '.join(screen(n, v) for n, v in done.items())}. Nothing to do.")
+        print(f"{folder} is finished, nothing to do. {summary(done)}")
         return done
     memory = {"best": None, "best_step": 0}
     with checkpoint.manager(folder, e.training.keep, e.training.mode) as checkpoints:
@@ -49,7 +49,7 @@ def train(config: ConfigDict, folder: Path) -> dict[str, float]:
                 log.say(f"{folder}: step {start} of {e.total_steps}, {e.steps_per_epoch} steps per epoch, {jax.device_count()} devices")
                 state, memory = _loop(e, update, state, memory, evaluator, checkpoints, log, folder)
                 final = _finish(e, state, memory, evaluator, folder)
-                log.say("done: " + ", ".join(screen(name, value) for name, value in final.items()))
+                log.say(f"done. {summary(final)}")
             except TrainingFailed as failure:
                 workdir.status(folder, "failed", reason=str(failure))
                 raise
@@ -130,7 +130,7 @@ def _evaluate(e: Experiment, evaluator: Evaluator, state: State, number: int, me
     """Measures the val split, remembers the best value, returns the monitored one."""
     values, _ = evaluator(state)
     log.write(number, values)
-    log.say(f"epoch {number / e.steps_per_epoch:.4g}  step {number}  val: " + "  ".join(screen(n, v) for n, v in values.items()))
+    log.say(f"epoch {number / e.steps_per_epoch:.4g}  step {number}  {summary(values)}")
     value, sign = values[e.training.monitor], 1 if e.training.mode == "max" else -1
     if memory["best"] is None or sign * value > sign * memory["best"]:
         memory |= {"best": value, "best_step": number}

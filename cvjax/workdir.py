@@ -84,15 +84,17 @@ def describe_start(folder: Path, e: Experiment, state: State, start: int) -> Non
 
 
 def keep_predictions(folder: Path, e: Experiment, split: str, rows: dict[str, np.ndarray]) -> None:
-    """What the run made of every example of a split (eval/val.npz), and a picture of the first ones (images/)."""
+    """What the run made of every example of a split (eval/val.npz), and a picture of some, mistakes first (images/)."""
     from cvjax.reporting.pictures import prediction_grid
 
     (folder / "eval").mkdir(exist_ok=True)
     (folder / "images").mkdir(exist_ok=True)
     np.savez_compressed(folder / "eval" / f"{split}.npz", **rows)
-    source, shown = e.splits[split], range(min(PICTURES, len(rows["label"])))
-    said = [e.task.caption({name: x[i] for name, x in rows.items()}, source.info) for i in shown]
-    prediction_grid([source[i]["image"] for i in shown], [text for text, _ in said], [right for _, right in said],
+    source = e.splits[split]
+    said = [e.task.caption({name: x[i] for name, x in rows.items()}, source.info) for i in range(len(rows["label"]))]
+    wrong = [i for i, (_, right) in enumerate(said) if right is False][: PICTURES // 3]
+    shown = (wrong + [i for i in range(len(said)) if i not in wrong])[:PICTURES]
+    prediction_grid([source[i]["image"] for i in shown], [said[i][0] for i in shown], [said[i][1] for i in shown],
                     folder / "images" / "predictions.png")
 
 

@@ -119,7 +119,9 @@ def test_override_reads_tuples():
     assert config.a.mean == (0.5, 1.0) and config.a.ends == ("3 epochs", "4 epochs")
 
 
-@pytest.mark.parametrize("text, steps", [("3 epochs", 30), ("0.5 epochs", 5), ("7 steps", 7), ("7steps", 7), ("1 epoch", 10), ("1e2 steps", 100)])
+@pytest.mark.parametrize("text, steps", [
+    ("3 epochs", 30), ("0.5 epochs", 5), ("7 steps", 7), ("7steps", 7), ("1 epoch", 10), ("1e2 steps", 100),
+])  # fmt: skip
 def test_durations(text, steps):
     assert configs.steps(text, 10) == steps
 

@@ -12,7 +12,8 @@ import numpy as np
 import optax
 import pytest
 
-from cvjax import checkpoint, parallel, step, train as loop
+from cvjax import checkpoint, parallel, step
+from cvjax import train as loop
 from cvjax.build import build, initial_state
 from cvjax.config import UserError
 from cvjax.data import _pipeline

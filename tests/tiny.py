@@ -21,5 +21,6 @@ def tiny(task="classification", **sections):
         "train": {"duration": "4 steps", "log_every": "2 steps", "eval_every": "2 steps", "checkpoint_every": "2 steps",
                   "monitor": monitor.get(task, "val/loss"), "mode": "max" if task == "classification" else "min"},
     }  # fmt: skip
-    return experiment(**{name: base[name] if name not in sections else
-                         {**base[name], **sections[name]} if isinstance(base[name], dict) else sections[name] for name in base})  # fmt: skip
+    for name, value in sections.items():
+        base[name] = {**base[name], **value} if isinstance(value, dict) else value
+    return experiment(**base)

@@ -180,7 +180,7 @@ def _decode_png(data: bytes, channels: int) -> np.ndarray | None:
 def _decode_other(data: bytes, channels: int) -> np.ndarray:
     with Image.open(io.BytesIO(data)) as opened:
         image, turn = opened, _tag(opened)
-        if image.mode.startswith("I;16") or image.mode == "I" and opened.format == "PNG":
+        if image.mode.startswith("I;16") or (image.mode == "I" and opened.format == "PNG"):
             image = Image.fromarray(((np.asarray(image).astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
         elif image.mode in ("F", "I"):
             kind = "floating-point" if image.mode == "F" else "32-bit"

@@ -87,7 +87,7 @@ def _forward(x: Array, kernel: Array, stride: int) -> Array:
     """
     b, h, w, i = x.shape
     k, _, _, o = kernel.shape
-    if stride > 1 or k == 1 or w % 2 or max(i, o) > 16:
+    if stride > 1 or k == 1 or k % 2 == 0 or w % 2 or max(i, o) > 16:
         return plain(x, kernel, stride)
     pair = jnp.concatenate([jnp.pad(kernel, ((0, 0), (n, 1 - n), (0, 0), (0, 0))) for n in (0, 1)], -1)
     pad = [(k // 2, k // 2)] * 2

@@ -56,7 +56,7 @@ def test_digits_are_split_evenly_by_class_and_share_nothing():
     share = np.bincount([val[i]["label"] for i in range(len(val))]) / np.bincount(
         [train[i]["label"] for i in range(len(train))]
     )
-    assert ((0.23 < share) & (share < 0.26)).all()
+    assert ((share > 0.23) & (share < 0.26)).all()
     image = train[0]["image"]
     assert image.shape == (8, 8, 3) and image.dtype == np.uint8 and image.max() > 230
     assert (train[0]["image"][..., 0] == train[0]["image"][..., 2]).all()

@@ -1,0 +1,192 @@
+"""One training step (forward, backward, SGD with momentum) of cvjax against torch in channels-last, on the same cores.
+
+    python benchmarks/train_step.py --torch_python=PYTHON [--nets=20,18] [--rounds=10] [--xla_flags="..."]
+
+PYTHON: an interpreter that has torch; the torch half runs under it. Each half of each net is a process of its own that
+keeps its network; the halves take turns, `--steps` steps at a time, so that both meet the same neighbours. cvjax runs
+as under the launcher (one JAX device per core; `--xla_flags` adds to that), torch with one thread per core. Printed:
+seconds and CPU-seconds per step (minimum and median over the rounds), and torch's time over cvjax's, round by round.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+NETS = {20: (128, 32, 10), 18: (16, 224, 1000)}  # layers -> images, size, classes
+
+
+def main() -> None:
+    args = _args()
+    if args.half:
+        _serve({"cvjax": _cvjax, "torch": _torch}[args.half], args)
+        return
+    for net in (int(net) for net in args.nets.split(",")):
+        halves = {
+            "cvjax": _start(sys.executable, "cvjax", net, args),
+            "torch": _start(args.torch_python, "torch", net, args),
+        }
+        rounds: dict[str, list[dict]] = {name: [] for name in halves}
+        for _ in range(args.rounds + 1):
+            for name, process in halves.items():
+                rounds[name].append(_ask(process))
+        for process in halves.values():
+            process.stdin.close()
+            process.wait()
+        _report(net, {name: results[1:] for name, results in rounds.items()})  # the first round warms up
+
+
+def _args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--torch_python", default=sys.executable)
+    parser.add_argument("--nets", default="20,18", help="numbers of layers, of 20 and 18")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=2, help="steps per round")
+    parser.add_argument("--xla_flags", default="", help="more XLA flags than the launcher sets")
+    parser.add_argument("--half", help=argparse.SUPPRESS)
+    parser.add_argument("--net", type=int, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+# ---- the two steps: functions without arguments that do one step and wait for it
+
+
+def _cvjax(args: argparse.Namespace):
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from cvjax import environment
+
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {args.xla_flags}".strip()
+    environment.prepare()
+    import jax
+    import numpy as np
+    import optax
+
+    from cvjax import parallel
+    from cvjax.models import resnet
+
+    size, side, classes = NETS[args.net]
+    model, optimizer = resnet.Model(classes, args.net), optax.sgd(0.1, 0.9)
+    rng = np.random.default_rng(0)
+    image = rng.standard_normal((size, side, side, 3), np.float32)
+    batch = parallel.shard({"image": image, "label": rng.integers(0, classes, size)})
+    variables = jax.jit(lambda: model.init(jax.random.key(0), {"image": image[:1]}, train=False))()
+
+    def step(state, batch):
+        params, stats, momentum = state
+
+        def loss(params):
+            variables = {"params": params, "batch_stats": stats}
+            out, new = model.apply(variables, batch, train=True, mutable=["batch_stats"])
+            nll = optax.softmax_cross_entropy_with_integer_labels(out["logits"], batch["label"])
+            return nll.sum() / size, new["batch_stats"]
+
+        (value, stats), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+        value, gradient = parallel.psum((value, gradient))
+        updates, momentum = optimizer.update(gradient, momentum, params)
+        return (optax.apply_updates(params, updates), stats, momentum), value
+
+    compiled = parallel.per_device(step, (None, 0), donate=True)
+    state = parallel.replicate((variables["params"], variables["batch_stats"], optimizer.init(variables["params"])))
+
+    def once() -> None:
+        nonlocal state
+        state, _ = compiled(state, batch)
+        jax.block_until_ready(state)
+
+    return once
+
+
+def _torch(args: argparse.Namespace):
+    import torch
+    from torch import nn
+    from torch.nn.functional import cross_entropy, pad
+
+    class Block(nn.Module):
+        def __init__(self, i: int, o: int, stride: int):
+            super().__init__()
+            self.conv1, self.bn1 = nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o)
+            self.conv2, self.bn2 = nn.Conv2d(o, o, 3, 1, 1, bias=False), nn.BatchNorm2d(o)
+            self.relu, self.side, self.way = nn.ReLU(inplace=True), (o - i) // 2, None
+            if args.net == 18 and i != o:  # projection; else zeros, as the paper's CIFAR networks
+                self.way = nn.Sequential(nn.Conv2d(i, o, 1, stride, bias=False), nn.BatchNorm2d(o))
+
+        def forward(self, x):
+            y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+            if self.way:
+                x = self.way(x)
+            elif self.side:
+                x = pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.side, self.side))
+            return self.relu(y.add_(x))
+
+    size, side, classes = NETS[args.net]
+    width, stages, blocks = (64, 4, 2) if args.net == 18 else (16, 3, 3)
+    stem = nn.Conv2d(3, width, 7 if args.net == 18 else 3, 2 if args.net == 18 else 1, 3 if args.net == 18 else 1, bias=False)
+    layers = [stem, nn.BatchNorm2d(width), nn.ReLU(inplace=True)] + [nn.MaxPool2d(3, 2, 1)] * (args.net == 18)
+    widths = [width * 2**stage for stage in range(stages)]
+    for stage, o in enumerate(widths):
+        for block in range(blocks):
+            first = stage > 0 and block == 0
+            layers.append(Block(o // 2 if first else o, o, 2 if first else 1))
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], classes)]
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    net = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1, 0.9)
+    x = torch.randn(size, 3, side, side).to(memory_format=torch.channels_last)
+    y = torch.randint(classes, (size,))
+
+    def once() -> None:
+        optimizer.zero_grad()
+        cross_entropy(net(x), y).backward()
+        optimizer.step()
+
+    return once
+
+
+# ---- rounds
+
+
+def _serve(make, args: argparse.Namespace) -> None:
+    """For each line on stdin one round; answers with wall and CPU seconds per step."""
+    once = make(args)
+    for _ in range(2):
+        once()
+    for _ in sys.stdin:
+        wall, cpu = time.perf_counter(), time.process_time()
+        for _ in range(args.steps):
+            once()
+        took = {"wall": (time.perf_counter() - wall) / args.steps, "cpu": (time.process_time() - cpu) / args.steps}
+        print(json.dumps(took), flush=True)
+
+
+def _start(python: str, half: str, net: int, args: argparse.Namespace) -> subprocess.Popen:
+    command = [python, __file__, *sys.argv[1:], f"--half={half}", f"--net={net}"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _ask(process: subprocess.Popen) -> dict:
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    return json.loads(process.stdout.readline())
+
+
+def _report(net: int, rounds: dict[str, list[dict]]) -> None:
+    size, side, _ = NETS[net]
+    print(f"ResNet-{net}, {size} images of {side}x{side}, {len(rounds['cvjax'])} rounds")
+    print("          s/step min  median   cpu-s/step min  median")
+    for name, results in rounds.items():
+        wall, cpu = ([result[clock] for result in results] for clock in ("wall", "cpu"))
+        print(f"{name:8} {min(wall):11.3f} {statistics.median(wall):7.3f} {min(cpu):16.3f} {statistics.median(cpu):7.3f}")
+    for clock, what in (("wall", "speed"), ("cpu", "speed per cpu-second")):
+        pairs = zip(rounds["cvjax"], rounds["torch"], strict=True)
+        ratios = [theirs[clock] / ours[clock] for ours, theirs in pairs]
+        best = min(r[clock] for r in rounds["torch"]) / min(r[clock] for r in rounds["cvjax"])
+        print(f"cvjax over torch, {what}: median {statistics.median(ratios):.2f}, of the minima {best:.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
