@@ -90,6 +90,9 @@ def run(verb: str, words: list[str], assignments: list[tuple[str, str]]) -> int:
         except (TrainingFailed, Interrupted) as reason:
             print(f"cvjax: {reason}", file=sys.stderr)
             return 75 if isinstance(reason, Interrupted) else 1
+        except KeyboardInterrupt:
+            print("cvjax: stopped at once; the same command continues from the last checkpoint", file=sys.stderr)
+            return 75
         return 0
     config = read(workdir)
     override(config, assignments)

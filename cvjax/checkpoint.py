@@ -56,13 +56,21 @@ def restore(checkpoints: ocp.CheckpointManager, like: State, step: int | None = 
     return found.state, found.memory
 
 
+def best_step(checkpoints: ocp.CheckpointManager) -> int | None:
+    """The step with the best monitored value, as the latest checkpoint remembers it; the latest where none was measured."""
+    latest = checkpoints.latest_step()
+    if latest is None:
+        return None
+    memory = checkpoints.restore(latest, args=ocp.args.Composite(memory=ocp.args.JsonRestore())).memory
+    return memory["best_step"] if memory["best_step"] in checkpoints.all_steps() else latest
+
+
 def restore_for_inference(workdir: Path, like: Any, which: str) -> tuple[Any, int]:
     """State of the "best" or "latest" checkpoint of a finished or running experiment, and its step."""
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"{workdir} has no checkpoints; train first: python launch.py train --config=... --workdir={workdir}")
     with manager(workdir) as checkpoints:
-        best, latest = checkpoints.best_step(), checkpoints.latest_step()
-        if latest is None:
+        step = best_step(checkpoints) if which == "best" else checkpoints.latest_step()
+        if step is None:
             raise UserError(f"{workdir}/checkpoints is empty; the run has not saved yet")
-        step = best if which == "best" and best is not None else latest
         return restore(checkpoints, like, step)[0], step

@@ -1,6 +1,6 @@
 """One exact pass over a split: every example counts once, whatever the batch size and the number of devices."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -45,11 +45,17 @@ class Evaluator:
         together = {name: np.concatenate([r[name] for r in rows]) for name in rows[0]} if rows else {}
         return {f"{self.split}/{name}": float(value) for name, value in values.items()}, together
 
-    def _batches(self) -> Iterable[dict]:
+    def _batches(self) -> Iterator[dict]:
         if self._kept is not None:
-            return self._kept
-        batches = _pipeline.eval_batches(self.source, host_eval(self.e.pixels), batch_size=self.e.loading.batch_size,
-                                         process_index=jax.process_index(), process_count=jax.process_count())
-        if self.e.loading.cache == "device":
-            batches = self._kept = list(batches)
-        return batches
+            yield from self._kept
+            return
+        kept = [] if self.e.loading.cache == "device" else None
+        with _pipeline.eval_batches(
+            self.source, host_eval(self.e.pixels), batch_size=self.e.loading.batch_size, workers=self.e.loading.workers,
+            process_index=jax.process_index(), process_count=jax.process_count(),
+        ) as batches:  # fmt: skip
+            for batch in batches:
+                if kept is not None:
+                    kept.append(batch)
+                yield batch
+        self._kept = kept

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -91,6 +92,14 @@ def replicas_agree(tree: Any) -> bool:
         return all(other == first for other in others)
 
     return all(agrees(leaf) for leaf in jax.tree.leaves(tree))
+
+
+def agree_to_stop(received: list[int], step: int) -> bool:
+    """Whether to stop after this step: `received` holds a signal, or, with several processes, any of them got SIGTERM.
+
+    There JAX's own handler spreads the news and all processes are told at the same step.
+    """
+    return bool(received) if jax.process_count() == 1 else multihost_utils.reached_preemption_sync_point(step)
 
 
 def to_global(tree: Any) -> Any:

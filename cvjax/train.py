@@ -1,12 +1,15 @@
 """The loop: build, rehearse, train, evaluate. One loop for every model and task; it knows none of them by name."""
 
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+from orbax.checkpoint import CheckpointManager
 
 from cvjax import checkpoint, parallel, step, workdir
 from cvjax.build import Experiment, build, initial_state
@@ -34,7 +37,7 @@ def train(config: ConfigDict, folder: Path) -> dict[str, float]:
         print(f"{folder} is finished, nothing to do. {summary(done)}")
         return done
     memory = {"best": None, "best_step": 0}
-    with checkpoint.manager(folder, e.training.keep, e.training.mode) as checkpoints:
+    with _watched_signals() as stop, checkpoint.manager(folder, e.training.keep, e.training.mode) as checkpoints:
         resuming = checkpoints.latest_step() is not None
         state, optimiser, schedule = initial_state(e, restoring=resuming)
         if resuming:
@@ -47,7 +50,7 @@ def train(config: ConfigDict, folder: Path) -> dict[str, float]:
                 evaluator = Evaluator(e, "val")
                 _rehearse(e, evaluator, state, checkpoints, memory)
                 log.say(f"{folder}: step {start} of {e.total_steps}, {e.steps_per_epoch} steps per epoch, {jax.device_count()} devices")
-                state, memory = _loop(e, update, state, memory, evaluator, checkpoints, log, folder)
+                state, memory = _loop(e, update, state, memory, evaluator, checkpoints, log, folder, stop)
                 final = _finish(e, state, memory, evaluator, folder)
                 log.say(f"done. {summary(final)}")
             except TrainingFailed as failure:
@@ -56,12 +59,12 @@ def train(config: ConfigDict, folder: Path) -> dict[str, float]:
     return final
 
 
-def _loop(e: Experiment, update, state: State, memory: dict, evaluator: Evaluator, checkpoints, log: Log, folder: Path):
+def _loop(e: Experiment, update: Callable, state: State, memory: dict, evaluator: Evaluator, checkpoints: CheckpointManager,
+          log: Log, folder: Path, stop: list[int]) -> tuple[State, dict]:  # fmt: skip
     """Steps until the end, the patience or a signal. The device never waits: a window is read when the next one runs."""
     log_every, eval_every, save_every = e.steps("log_every"), e.steps("eval_every"), e.steps("checkpoint_every")
     first, total = int(state.step), e.total_steps
     batches, rows, clock = _batches(e, first), parallel.rows(e.loading.batch_size), Clock()
-    stop = _watch_signals()
     previous: list = []
     window: list = []
     for number in range(first + 1, total + 1):
@@ -69,9 +72,9 @@ def _loop(e: Experiment, update, state: State, memory: dict, evaluator: Evaluato
             data = next(batches)
         state, values = update(state, rows, data)
         window.append((number, values))
-        stopping = bool(stop) or number == total
+        stopping = parallel.agree_to_stop(stop, number) and number < total
         evaluating = due(number, eval_every, last=number == total)
-        saving = due(number, save_every, last=stopping)
+        saving = due(number, save_every, last=stopping or number == total)
         if evaluating or saving:
             previous, window = previous + window, []
         if evaluating or saving or due(number, log_every) or number == first + 1:
@@ -85,10 +88,10 @@ def _loop(e: Experiment, update, state: State, memory: dict, evaluator: Evaluato
             checkpoint.save(checkpoints, state, memory, value if memory["best_step"] == number else None)
         if evaluating or saving:
             clock.restart()
-        if stop and number < total:
+        if stopping:
             checkpoints.wait_until_finished()
-            workdir.status(folder, "stopped", reason=f"signal {stop[0]}")
-            raise Interrupted(f"stopped by signal {stop[0]}; saved at step {number}. Run the same command to continue")
+            workdir.status(folder, "stopped", reason="a signal")
+            raise Interrupted(f"stopped by a signal; saved at step {number}. Run the same command to continue")
         if e.training.patience and number - memory["best_step"] >= e.steps("patience"):
             log.say(f"early stop: {e.training.monitor} has not improved since step {memory['best_step']}")
             break
@@ -120,10 +123,12 @@ def _batches(e: Experiment, start: int) -> Iterator[dict]:
         whole = parallel.replicate(_pipeline.whole(e.splits["train"], host_eval(e.pixels)))
         while True:
             yield whole
-    yield from map(parallel.shard, _pipeline.train_batches(
+    with _pipeline.train_batches(
         e.splits["train"], host_train(e.pixels, e.augment), batch_size=e.loading.batch_size, seed=e.seed, start_step=start,
         workers=e.loading.workers, kind=e.loading.worker_kind,
-        process_index=jax.process_index(), process_count=jax.process_count()))
+        process_index=jax.process_index(), process_count=jax.process_count(),
+    ) as batches:  # fmt: skip
+        yield from map(parallel.shard, batches)
 
 
 def _evaluate(e: Experiment, evaluator: Evaluator, state: State, number: int, memory: dict, log: Log) -> float:
@@ -137,7 +142,7 @@ def _evaluate(e: Experiment, evaluator: Evaluator, state: State, number: int, me
     return value
 
 
-def _rehearse(e: Experiment, evaluator: Evaluator, state: State, checkpoints, memory: dict) -> None:
+def _rehearse(e: Experiment, evaluator: Evaluator, state: State, checkpoints: CheckpointManager, memory: dict) -> None:
     """Everything that first happens after hours, now: a batch through every metric, a checkpoint there and back."""
     values, _ = evaluator(state, limit=1)
     if e.training.monitor not in values:
@@ -162,7 +167,8 @@ def _finish(e: Experiment, state: State, memory: dict, evaluator: Evaluator, fol
     return final
 
 
-def _watch_signals() -> list[int]:
+@contextmanager
+def _watched_signals() -> Iterator[list[int]]:
     """A list that the first SIGTERM, SIGINT or SIGUSR2 puts its number into; a second signal leaves at once."""
     received: list[int] = []
 
@@ -171,6 +177,12 @@ def _watch_signals() -> list[int]:
             raise KeyboardInterrupt
         received.append(number)
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
-        signal.signal(number, handle)
-    return received
+    # With several processes SIGTERM is JAX's, see parallel.agree_to_stop; threads cannot watch signals at all.
+    ours = (signal.SIGINT, signal.SIGUSR2) + ((signal.SIGTERM,) if jax.process_count() == 1 else ())
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, handle) for number in ours if main}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -33,7 +33,7 @@ def _stored(folder: Path) -> dict:
         near = did_you_mean(folder.name, [p.name for p in folder.parent.glob("*")]) if folder.parent.is_dir() else ""
         raise UserError(f"config.init='{folder}' is no run of cvjax (it has no checkpoints){near}")
     with checkpoint.manager(folder) as checkpoints:
-        step = checkpoints.best_step() or checkpoints.latest_step()
+        step = checkpoint.best_step(checkpoints)
         if step is None:
             raise UserError(f"config.init='{folder}' has saved no checkpoint yet")
         state = checkpoints.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore()))["state"]

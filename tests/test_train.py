@@ -1,5 +1,6 @@
 """The loop's promises: resume, device count, accumulation, cached or streamed, early stopping, not-finite losses."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -58,14 +59,14 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch):
     config = tiny(optim={"ema": 0.9}, train={"duration": "6 steps"})
     whole = train(config, tmp_path / "whole")
     asked = []
-    monkeypatch.setattr(loop, "_watch_signals", lambda: asked)
-    monkeypatch.setattr(loop, "_evaluate", lambda *a, f=loop._evaluate: asked.append(15) or f(*a))
+    monkeypatch.setattr(loop, "_watched_signals", lambda: contextlib.nullcontext(asked))
+    monkeypatch.setattr(loop, "_evaluate", lambda *a, f=loop._evaluate: asked.append(15) or f(*a))  # the loop sees it a step later
     with pytest.raises(loop.Interrupted):
         train(config, tmp_path / "parts")
     assert json.loads((tmp_path / "parts" / "status.json").read_text())["state"] == "stopped"
     monkeypatch.undo()
     with open(tmp_path / "parts" / "metrics.jsonl", "a") as file:
-        file.write('{"step": 3, "train/loss": 9}\n{"step": 4, "tr')  # what a kill after the checkpoint leaves behind
+        file.write('{"step": 5, "train/loss": 9}\n{"step": 6, "tr')  # what a kill after the checkpoint leaves behind
     assert train(config, tmp_path / "parts") == whole
     assert equal(final_state(config, tmp_path / "whole"), final_state(config, tmp_path / "parts"))
     assert lines(tmp_path / "whole") == lines(tmp_path / "parts")
@@ -168,7 +169,8 @@ def test_early_stopping_and_best_checkpoint(tmp_path):
     best = status["best"]["best_step"]
     assert status["step"] == best + 4 < 20
     with checkpoint.manager(tmp_path) as checkpoints:
-        assert checkpoints.best_step() == best and checkpoints.latest_step() == best + 4
+        assert checkpoint.best_step(checkpoints) == best and checkpoints.latest_step() == best + 4
+        assert best in checkpoints.all_steps()
 
 
 @pytest.mark.parametrize("sections, says", [
@@ -202,7 +204,7 @@ def test_another_config_in_the_same_folder_is_refused(tmp_path):
 
 
 def test_begin_from_another_run(tmp_path, capsys):
-    config = tiny(optim={"ema": 0.9})
+    config = tiny(optim={"ema": 0.9}, train={"duration": "2 steps"})  # its best checkpoint is its last
     train(config, tmp_path / "first")
     e = build(tiny(init=str(tmp_path / "first"), data={"num_classes": 3}))
     state = initial_state(e)[0]

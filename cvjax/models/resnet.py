@@ -27,6 +27,7 @@ from jaxtyping import Array, Float
 
 from cvjax.layers.conv import Conv
 from cvjax.layers.norm import BatchNorm
+from cvjax.layers.pool import max_pool
 
 
 class Variant(NamedTuple):
@@ -104,7 +105,7 @@ class Model(nn.Module):
         imagenet = len(variant.blocks) == 4
         x = Conv(variant.width, 7 if imagenet else 3, 2 if imagenet else 1, dtype=self.dtype, name="stem_conv")(x)
         x = nn.relu(BatchNorm(dtype=self.dtype, name="stem_norm")(x, train=train))
-        return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1))) if imagenet else x
+        return max_pool(x, 3, 2) if imagenet else x
 
     def _layers(self, width: int, stride: int, bottleneck: bool) -> tuple[tuple[int, int, int], ...]:
         """A block's convolutions as (channels, size, stride): Fig. 5 of the paper, left and right."""
