@@ -54,7 +54,7 @@ def parse(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
             raise UserError(f"--config.{key} needs a value: --config.{key}=...")
     rest = [arg for arg in argv if not arg.startswith("--config.")]
     if {"--help", "-h", "help"} & set(rest[1:2]) or "--help" in rest:
-        print(f"{__doc__}\n{FLAGS.get_help(include_special_flags=False)}")
+        print(f"{__doc__}\n{FLAGS.main_module_help()}")
         sys.exit(0)
     try:
         return FLAGS(rest)[1:], [(key, value) for key, _, value in assignments]
@@ -107,9 +107,10 @@ def run(verb: str, words: list[str], assignments: list[tuple[str, str]]) -> int:
 
 
 def needed(flag: str, verb: str) -> str:
-    if not FLAGS[flag].value:
+    value = FLAGS[flag].value
+    if not value:
         raise UserError(f"{verb} needs --{flag}=...")
-    return FLAGS[flag].value
+    return str(value)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -38,8 +39,8 @@ def _cost(eqn: JaxprEqn) -> int:
         return _convolution(eqn)
     if eqn.primitive.name == "dot_general":
         (contracted, _), _ = eqn.params["dimension_numbers"]
-        lhs = eqn.invars[0].aval.shape
-        return eqn.outvars[0].aval.size * math.prod(lhs[i] for i in contracted)
+        lhs = _array(eqn.invars[0]).shape
+        return _array(eqn.outvars[0]).size * math.prod(lhs[i] for i in contracted)
     if eqn.primitive.name == "cond":  # one branch is taken: the dearest
         return max(_count(branch.jaxpr) for branch in eqn.params["branches"])
     turns = eqn.params["length"] if eqn.primitive.name == "scan" else 1
@@ -48,9 +49,13 @@ def _cost(eqn: JaxprEqn) -> int:
 
 def _convolution(eqn: JaxprEqn) -> int:
     """Outputs x the weights each one sees: k x k x i / groups, all of a kernel but its output channels."""
-    kernel = eqn.invars[1].aval.shape
+    kernel = _array(eqn.invars[1]).shape
     outputs = kernel[eqn.params["dimension_numbers"].rhs_spec[0]]
-    return eqn.outvars[0].aval.size * math.prod(kernel) // outputs
+    return _array(eqn.outvars[0]).size * math.prod(kernel) // outputs
+
+
+def _array(variable: Any) -> jax.core.ShapedArray:
+    return variable.aval
 
 
 def _inside(eqn: JaxprEqn) -> Iterator[Jaxpr]:

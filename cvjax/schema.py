@@ -64,5 +64,5 @@ def _parameters(path: Path, definition: str) -> list[str]:
         if isinstance(node, ast.FunctionDef) and node.name == definition:
             return [arg.arg for arg in (*node.args.args, *node.args.kwonlyargs)]
         if isinstance(node, ast.ClassDef) and node.name == definition:
-            return [item.target.id for item in node.body if isinstance(item, ast.AnnAssign)]
+            return [item.target.id for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
     raise LookupError(f"{path} defines no {definition}")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -59,7 +60,8 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
 def read_info(folder: Path) -> Info:
     """Facts about the training data of a run."""
     facts = json.loads((folder / "info.json").read_text())
-    return Info(**{name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()})
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
+    return Info(**values)
 
 
 def describe_start(folder: Path, e: Experiment, state: State, start: int) -> None:
@@ -71,10 +73,10 @@ def describe_start(folder: Path, e: Experiment, state: State, start: int) -> Non
     if diff and len(diff) < 1_000_000:
         (folder / "code.diff").write_text(diff)
     starts.append({
-        "time": now(), "command": sys.argv, "step": start, "host": socket.gethostname(), "pid": os.getpid(),
+        "time": now(), "command": ["python", *sys.argv], "step": start, "host": socket.gethostname(), "pid": os.getpid(),
         "python": platform.python_version(), "system": platform.platform(),
         "versions": {name: metadata.version(name) for name in PACKAGES if _installed(name)},
-        "devices": [str(device) for device in jax.devices()],
+        "devices": [device.device_kind for device in jax.devices()],
         "environment": {k: v for k, v in os.environ.items() if k.startswith(("JAX_", "XLA_", "CVJAX_", "SLURM_JOB", "SLURM_RESTART"))},
         "git": {"commit": commit.strip() or None, "dirty": bool(diff)},
         "parameters": sum(int(np.prod(x.shape)) for x in jax.tree.leaves(state.params)),
@@ -89,7 +91,7 @@ def keep_predictions(folder: Path, e: Experiment, split: str, rows: dict[str, np
 
     (folder / "eval").mkdir(exist_ok=True)
     (folder / "images").mkdir(exist_ok=True)
-    np.savez_compressed(folder / "eval" / f"{split}.npz", **rows)
+    np.savez_compressed(folder / "eval" / f"{split}.npz", allow_pickle=False, **rows)
     source = e.splits[split]
     said = [e.task.caption({name: x[i] for name, x in rows.items()}, source.info) for i in range(len(rows["label"]))]
     wrong = [i for i, (_, right) in enumerate(said) if right is False][: PICTURES // 3]
@@ -112,7 +114,7 @@ def now() -> str:
 
 
 def _flat(tree: dict, prefix: str = "") -> dict:
-    flat = {}
+    flat: dict = {}
     for key, value in tree.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return flat

@@ -215,6 +215,18 @@ def test_begin_from_another_run(tmp_path, capsys):
     assert equal(state.stats, first.stats)
 
 
+def test_multilabel_trains_and_is_measured_by_mean_average_precision(tmp_path):
+    final = train(tiny("multilabel", train={"monitor": "val/mAP", "mode": "max"}), tmp_path)
+    assert {"val/loss", "val/mAP", "val/F1_micro", "val/F1_macro"} <= set(final) and 0 <= final["val/mAP"] <= 1
+    assert (tmp_path / "images" / "predictions.png").is_file()
+
+
+def test_streaming_by_processes_equals_threads():
+    crop = {"crop": "resized"}
+    states = [first_updates(tiny(data={"worker_kind": kind, "workers": 2}, augment=crop))[0] for kind in ("thread", "process")]
+    assert equal(*states)
+
+
 def test_due():
     assert [n for n in range(1, 8) if due(n, 3, last=n == 7)] == [3, 6, 7]
 

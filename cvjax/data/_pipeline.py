@@ -9,7 +9,6 @@ With several hosts each makes its own contiguous rows of the global batch.
 """
 
 import multiprocessing
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from functools import partial
 
 import numpy as np
 
+from cvjax import environment
 from cvjax.config import UserError
 from cvjax.data import _worker
 from cvjax.data._source import Source
@@ -113,7 +113,7 @@ class Batches(Iterator[Rows]):
     def __init__(
         self, source: Source, transform: Callable, seed: int | None, tasks: Iterable[Task], workers: int, kind: str
     ):
-        self._parts = workers or _cores()
+        self._parts = workers or environment.cores()
         self._pool, self._submit = _pool(source, transform, seed, self._parts, kind)
         self._tasks = iter(tasks)
         self._ahead: deque[list[Future]] = deque()
@@ -153,11 +153,6 @@ class Batches(Iterator[Rows]):
         starts = range(0, len(task.indices), share)
         pieces = [Task(task.step, task.first_row + at, task.indices[at : at + share]) for at in starts]
         self._ahead.append([self._submit(piece) for piece in pieces])
-
-
-def _cores() -> int:
-    """Cores this process may use: fewer than the machine's in a container or a batch job."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _pool(source: Source, transform: Callable, seed: int | None, workers: int, kind: str) -> tuple[Executor, Callable]:

@@ -90,7 +90,7 @@ def select(spec: str, splits: Mapping[str, Sequence]) -> list:
     Raises:
         UserError: an unknown split, a text that is no slice, a slice beyond the split or an empty one.
     """
-    items = []
+    items: list = []
     for part in spec.split("+"):
         match = _PART.fullmatch(part.strip())
         if not match:

@@ -109,5 +109,6 @@ def rows_in_process(task: Task) -> Rows:
 
 def _die_with_parent() -> None:
     """A parent killed by `kill -9` cannot stop its workers, so they watch it."""
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    parent = multiprocessing.parent_process()
+    multiprocessing.connection.wait([parent.sentinel] if parent else [])
     os._exit(1)

@@ -10,7 +10,6 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
 
@@ -35,12 +34,13 @@ def _fast_forward(x: Array, size: int, stride: int, shape: tuple[int, int]) -> t
     half = size // 2
     p, q = ((n + 2 * half - size) // stride + 1 for n in shape)
     padded = jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)), constant_values=-jnp.inf)
-    best, source = None, None
+    best = jnp.full((x.shape[0], p, q, x.shape[3]), -jnp.inf, x.dtype)
+    source = jnp.zeros(best.shape, jnp.uint8)
     for tap in range(size * size):
         i, j = divmod(tap, size)
         value = padded[:, i : i + stride * (p - 1) + 1 : stride, j : j + stride * (q - 1) + 1 : stride]
-        source = jnp.where(value > best, jnp.uint8(tap), source) if tap else jnp.zeros(value.shape, jnp.uint8)
-        best = jnp.maximum(best, value) if tap else value
+        source = jnp.where(value > best, jnp.uint8(tap), source)
+        best = jnp.maximum(best, value)
     return best, source
 
 

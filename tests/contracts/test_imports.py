@@ -16,7 +16,7 @@ MAY = {
     "models": ("models", "layers", "ops"),
     "tasks": ("tasks", "ops", "metrics", "state"),
     "metrics": ("metrics",),
-    "data": ("data", "ops", "config"),
+    "data": ("data", "ops", "config", "environment"),
     "reporting": ("reporting", "config"),
 }
 CLOSED_TO_CORE = ("models", "tasks")  # the loop knows no model, task or data source by name

@@ -23,7 +23,7 @@ def test_as_xla(size, stride, shape, dtype):
     expected, reference = jax.vjp(xla, x)
     np.testing.assert_array_equal(y, expected)
     g = jax.random.normal(jax.random.key(1), y.shape).astype(dtype)
-    np.testing.assert_allclose(backward(g)[0], reference(g)[0], rtol=1e-6 if dtype == "float32" else 0.02, atol=1e-6)
+    np.testing.assert_allclose(backward(g)[0], reference(g)[0], rtol=1e-6, atol=1e-6 if dtype == "float32" else 0.06)
 
 
 def test_the_first_of_equals_gets_the_gradient():

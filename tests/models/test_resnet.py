@@ -83,9 +83,7 @@ def test_zero_gamma_makes_every_block_its_shortcut(train):
 
 def test_shapes_of_the_maps():
     net = model(50)
-    out = jax.eval_shape(
-        lambda: net.init_with_output(jax.random.key(0), {"image": jnp.zeros((2, 64, 64, 3))}, train=False)[0]
-    )
+    out = jax.eval_shape(lambda: net.init_with_output(jax.random.key(0), {"image": jnp.zeros((2, 64, 64, 3))}, train=False)[0])
     assert {name: x.shape for name, x in out.items()} == {
         "stem": (2, 16, 16, 64), "stage1": (2, 16, 16, 256), "stage2": (2, 8, 8, 512), "stage3": (2, 4, 4, 1024),
         "stage4": (2, 2, 2, 2048), "features": (2, 2048), "logits": (2, 1000),
@@ -100,9 +98,7 @@ def test_odd_sizes_and_one_pixel():
 
 
 def test_layers_are_numbered_from_stem_to_head():
-    variables = jax.eval_shape(
-        lambda: model(18).init(jax.random.key(0), {"image": jnp.zeros((1, 32, 32, 3))}, train=False)
-    )
+    variables = jax.eval_shape(lambda: model(18).init(jax.random.key(0), {"image": jnp.zeros((1, 32, 32, 3))}, train=False))
     paths = ["/".join(key.key for key in path) for path, _ in jax.tree.leaves_with_path(variables["params"])]
     numbers = {path: resnet.layer(path) for path in paths}
     assert numbers["stem_conv/kernel"] == 0 and numbers["head/bias"] == 5

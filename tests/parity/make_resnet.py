@@ -1,6 +1,6 @@
 """Writes resnet.npz: what torchvision's ResNets and a CIFAR ResNet in torch answer, for test_resnet_parity.py.
 
-    python tests/parity/make_resnet.py        # needs numpy, torch and torchvision; last made with 2.13.0 and 0.28.0
+python tests/parity/make_resnet.py        # needs numpy, torch and torchvision; last made with 2.13.0 and 0.28.0
 """
 
 from pathlib import Path

@@ -1,0 +1,30 @@
+"""What the launcher sets before JAX wakes, and what it leaves alone."""
+
+from cvjax import environment
+
+
+def prepared(monkeypatch, cores=6, **variables):
+    for name in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR", "JAX_PLATFORMS", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(environment, "cores", lambda: cores)
+    monkeypatch.setattr(environment, "accelerated", lambda: False)
+    environment.prepare()
+    return environment.os.environ
+
+
+def test_devices_are_a_power_of_two_so_that_batches_divide(monkeypatch):
+    for cores, devices in ((1, 1), (2, 2), (6, 4), (12, 8), (96, 8)):
+        assert prepared(monkeypatch, cores)["XLA_FLAGS"] == f"--xla_force_host_platform_device_count={devices}"
+
+
+def test_what_the_user_set_stays(monkeypatch):
+    mine = {"XLA_FLAGS": "--xla_force_host_platform_device_count=3", "JAX_COMPILATION_CACHE_DIR": "/mine"}
+    found = prepared(monkeypatch, **mine)
+    assert {name: found[name] for name in mine} == mine
+    assert prepared(monkeypatch, XLA_FLAGS="--a=1")["XLA_FLAGS"].startswith("--a=1 --xla_force")
+
+
+def test_the_compile_cache_is_in_the_users_cache_folder(monkeypatch):
+    assert prepared(monkeypatch, XDG_CACHE_HOME="/home/u/.c")["JAX_COMPILATION_CACHE_DIR"] == "/home/u/.c/cvjax/xla"
