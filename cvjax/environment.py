@@ -18,7 +18,7 @@ def accelerated() -> bool:
 
 
 def prepare() -> None:
-    """Sets the compile cache and, on a CPU, one JAX device per core; what the user has set stays as it is.
+    """Sets the compile cache and, on a CPU, one JAX device per core and a faster compilation; what the user set stays.
 
     The number of devices is a power of two, at most 8, so that the usual batch sizes divide by it. XLA runs most
     convolution gradients on one core, so devices are what makes a CPU run parallel.
@@ -28,7 +28,13 @@ def prepare() -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if not accelerated():
+        _add_flag("xla_force_host_platform_device_count", str(min(8, 1 << (cores().bit_length() - 1))))
+        # Keeps the barriers of layers/conv.py and layers/norm.py alive until XLA fuses; a tenth of a ResNet-20's step.
+        _add_flag("xla_disable_hlo_passes", "optimization-barrier-expander,cse_barrier_expander")
+
+
+def _add_flag(name: str, value: str) -> None:
     flags = os.environ.get("XLA_FLAGS", "")
-    if not accelerated() and "xla_force_host_platform_device_count" not in flags:
-        devices = min(8, 1 << (cores().bit_length() - 1))
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={devices}".strip()
+    if name not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --{name}={value}".strip()

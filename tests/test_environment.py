@@ -16,13 +16,14 @@ def prepared(monkeypatch, cores=6, **variables):
 
 def test_devices_are_a_power_of_two_so_that_batches_divide(monkeypatch):
     for cores, devices in ((1, 1), (2, 2), (6, 4), (12, 8), (96, 8)):
-        assert prepared(monkeypatch, cores)["XLA_FLAGS"] == f"--xla_force_host_platform_device_count={devices}"
+        assert prepared(monkeypatch, cores)["XLA_FLAGS"].split()[0] == f"--xla_force_host_platform_device_count={devices}"
 
 
 def test_what_the_user_set_stays(monkeypatch):
     mine = {"XLA_FLAGS": "--xla_force_host_platform_device_count=3", "JAX_COMPILATION_CACHE_DIR": "/mine"}
     found = prepared(monkeypatch, **mine)
-    assert {name: found[name] for name in mine} == mine
+    assert found["XLA_FLAGS"].startswith(mine["XLA_FLAGS"]) and found["XLA_FLAGS"].count("device_count") == 1
+    assert found["JAX_COMPILATION_CACHE_DIR"] == "/mine"
     assert prepared(monkeypatch, XLA_FLAGS="--a=1")["XLA_FLAGS"].startswith("--a=1 --xla_force")
 
 

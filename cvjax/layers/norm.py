@@ -72,7 +72,9 @@ def _normalise(x: Array, scale: Array, bias: Array, epsilon: float) -> tuple[tup
 
 def _normalise_backward(epsilon: float, saved: tuple, gradients: tuple) -> tuple[Array, Array, Array]:
     x, scale, mean, slope = saved
-    g = jax.lax.optimization_barrier(gradients[0]).astype(jnp.float32)  # read three times below: make it once
+    g = gradients[0].astype(jnp.float32)
+    if jax.default_backend() == "cpu":
+        g = jax.lax.optimization_barrier(g)  # read three times below, and XLA would make it anew each time
     axes = tuple(range(x.ndim - 1))
     of_bias = g.sum(axes)
     of_scale = (g * (x - _as(mean, x))).sum(axes) * slope
