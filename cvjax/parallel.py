@@ -67,7 +67,10 @@ def per_device(function: Callable, in_axes: tuple[int | None, ...], donate: bool
     What comes out must be equal on all devices (summed or gathered over AXIS): one copy of it is returned. `donate` gives
     the memory of the old state to the new one.
     """
-    return jax.pmap(function, axis_name=AXIS, in_axes=in_axes, out_axes=None, donate_argnums=(0,) if donate else ())
+    mapped = jax.pmap(function, axis_name=AXIS, in_axes=in_axes, out_axes=None, donate_argnums=(0,) if donate else ())
+    # On a CPU the devices are threads of one pool. A second call that starts before the first has ended can leave both
+    # waiting for a thread at a sum over devices, for ever; and running ahead gains nothing there.
+    return (lambda *args: jax.block_until_ready(mapped(*args))) if jax.default_backend() == "cpu" else mapped
 
 
 def psum(tree: Any) -> Any:
