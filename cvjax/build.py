@@ -147,7 +147,7 @@ def build(config: ConfigDict, *, only: tuple[str, ...] = ("train", "val", "test"
         augment=configs.call("augment", Augment, read.augment),
         training=configs.call("train", Training, read.train),
     )
-    assert read.optim, "made in initial_state, when the parameters are known"
+    _ = read.optim  # the optimiser is made in initial_state, when the parameters are known
     read.done()
     _check(experiment)
     return experiment
@@ -161,7 +161,7 @@ def initial_state(experiment: Experiment, restoring: bool = False) -> tuple[Stat
     init = jax.jit(lambda k: experiment.model.init(k, experiment.blank(), train=False))
     try:
         variables = init(key(experiment.seed, "init", 0))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise UserError(f"config.model: {str(error).splitlines()[0]}") from error
     params, stats = variables["params"], variables.get("batch_stats", {})
     if experiment.init and not restoring:
@@ -194,17 +194,19 @@ def _open(data: dict, only: tuple[str, ...]) -> tuple[Loading, dict[str, Source]
 def _check(experiment: Experiment) -> None:
     """What can be wrong between sections. Raises UserError."""
     e, batch = experiment, experiment.loading.batch_size
-    parallel.check_divides(batch, "config.data.batch_size", e.training.accumulate)
+    training = "train" in e.splits
+    if e.splits:
+        parallel.check_divides(batch, "config.data.batch_size", e.training.accumulate if training else 1)
     for name, source in e.splits.items():
         if source.info.classes != e.info.classes:
             odd = sorted(set(source.info.classes) ^ set(e.info.classes)) or ["their order"]
             raise UserError(f"config.data.{name} has other classes than the training data: {', '.join(odd[:5])}")
         if source.info.task != e.task.__name__.rpartition(".")[2]:
             raise UserError(f"config.data is for task '{source.info.task}', but config.task.name is '{e.task.__name__.rpartition('.')[2]}'")
-    if not e.steps_per_epoch:
+    if training and not e.steps_per_epoch:
         raise UserError(f"config.data.batch_size={batch} is larger than the {e.info.num_examples} training examples")
     if e.loading.cache == "device" and e.augment.on_host:
         raise UserError("config.augment.crop='resized' and randaugment work on the host: set config.data.cache='none'")
     rows = batch // jax.device_count() // e.training.accumulate
-    if rows % 2 and (e.augment.mixup or e.augment.cutmix):
+    if training and rows % 2 and (e.augment.mixup or e.augment.cutmix):
         raise UserError(f"mixup and cutmix pair neighbours, but a device holds {rows} examples; double config.data.batch_size")

@@ -104,7 +104,15 @@ def load(path: str, arg: str | None = None) -> ConfigDict:
         raise UserError(f"{path}{_line(error, file)}: {type(error).__name__}: {error}") from error
     if not hasattr(module, "get_config"):
         raise UserError(f"{path} has no get_config(arg): an experiment file defines one that returns a config")
-    return module.get_config(arg) if inspect.signature(module.get_config).parameters else module.get_config()
+    try:
+        config = module.get_config(arg) if inspect.signature(module.get_config).parameters else module.get_config()
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path}{_line(error, file)}: {type(error).__name__}: {error}") from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"{path}: get_config returned {type(config).__name__}, not a config; end it with `return config`")
+    return config
 
 
 def _line(error: Exception, file: Path) -> str:
@@ -215,8 +223,7 @@ def _parse(text: str, kind: type, where: str, like: Any = None) -> Any:
             return text.lower() in ("true", "1", "yes")
     elif kind in (tuple, list):
         words = [word.strip().strip("\"'") for word in text.strip("()[] ").split(",") if word.strip()]
-        item = type(like[0]) if like else (str if any(not _is_number(w) for w in words) else float)
-        return tuple(_parse(word, item, where) for word in words)
+        return tuple(_parse(word, type(like[0]), where) if like else _guess(word) for word in words)
     else:
         try:
             return kind(text)
@@ -226,21 +233,12 @@ def _parse(text: str, kind: type, where: str, like: Any = None) -> Any:
 
 
 def _guess(text: str) -> Any:
-    """A number, a boolean, a tuple in brackets, or the text itself."""
-    if text.startswith("("):
-        return _parse(text, tuple, "")
+    """A number, a boolean, a tuple such as `2,9` or `(2, 9)`, or the text itself."""
     try:
         value = ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
     except (ValueError, SyntaxError):
-        return text
-    return value if isinstance(value, int | float) else text
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return bool(float(text)) or True
-    except ValueError:
-        return False
+        return tuple(part.strip() for part in text.split(",")) if "," in text else text
+    return tuple(value) if isinstance(value, tuple | list) else value if isinstance(value, int | float) else text
 
 
 def _name(kind: Any) -> str:

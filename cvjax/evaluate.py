@@ -1,5 +1,6 @@
 """One exact pass over a split: every example counts once, whatever the batch size and the number of devices."""
 
+import itertools
 from collections.abc import Iterator
 
 import jax
@@ -13,49 +14,45 @@ from cvjax.state import State
 
 
 class Evaluator:
-    """Evaluates states on one split; compiled once. Keeps the decoded split in memory when `data.cache` is "device"."""
+    """Evaluates states on the splits of an experiment; compiled once. With `data.cache="device"` it keeps decoded splits."""
 
-    def __init__(self, e: Experiment, split: str, collect: bool = False):
-        self.e, self.split, self.source = e, split, e.splits[split]
-        self.metrics = e.task.host_metrics(self.source.info)
-        self.collect = collect or self.metrics is not None
-        self._step = parallel.per_device(step.evaluation(e, self.collect), (None, 0))
-        self._kept: list[dict] | None = None
+    def __init__(self, e: Experiment):
+        self.e = e
+        self._step = parallel.per_device(step.evaluation(e), (None, 0))
+        self._kept: dict[str, list[dict]] = {}
 
-    def __call__(self, state: State, limit: int | None = None) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-        """Metrics, named "val/loss" and the like, and with `collect` the decoded rows of every example.
+    def __call__(self, state: State, split: str, limit: int | None = None) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """Metrics, named "val/loss" and the like, and of every example what `task.decode` says and its label.
 
         `limit` stops after so many batches: a rehearsal.
         """
         sums: dict[str, np.ndarray] = {}
         rows: list[dict] = []
-        metrics = self.e.task.host_metrics(self.source.info)
-        for number, batch in enumerate(self._batches()):
-            if limit is not None and number >= limit:
-                break
+        metrics = self.e.task.host_metrics(self.e.splits[split].info)
+        for batch in itertools.islice(self._batches(split), limit):
             terms, kept = jax.device_get(self._step(state, parallel.shard(batch)))
             for name, pair in terms.items():
                 sums[name] = sums.get(name, 0.0) + np.asarray(pair, np.float64)
-            if self.collect:
-                rows.append({name: x[kept["valid"]] for name, x in kept.items()})
-                if metrics is not None:
-                    metrics.update(rows[-1], rows[-1])
+            rows.append({name: x[kept["valid"]] for name, x in kept.items()})
+            if metrics is not None:
+                metrics.update(rows[-1], rows[-1])
         values = {name: total / max(count, 1) for name, (total, count) in sums.items()}
         values |= metrics.result() if metrics is not None else {}
-        together = {name: np.concatenate([r[name] for r in rows]) for name in rows[0]} if rows else {}
-        return {f"{self.split}/{name}": float(value) for name, value in values.items()}, together
+        together = {name: np.concatenate([r[name] for r in rows]) for name in rows[0]}
+        return {f"{split}/{name}": float(value) for name, value in values.items()}, together
 
-    def _batches(self) -> Iterator[dict]:
-        if self._kept is not None:
-            yield from self._kept
+    def _batches(self, split: str) -> Iterator[dict]:
+        if split in self._kept:
+            yield from self._kept[split]
             return
-        kept = [] if self.e.loading.cache == "device" else None
+        kept = []
         with _pipeline.eval_batches(
-            self.source, host_eval(self.e.pixels), batch_size=self.e.loading.batch_size, workers=self.e.loading.workers,
+            self.e.splits[split], host_eval(self.e.pixels), batch_size=self.e.loading.batch_size, workers=self.e.loading.workers,
             process_index=jax.process_index(), process_count=jax.process_count(),
         ) as batches:  # fmt: skip
             for batch in batches:
-                if kept is not None:
+                if self.e.loading.cache == "device":
                     kept.append(batch)
                 yield batch
-        self._kept = kept
+        if kept:
+            self._kept[split] = kept

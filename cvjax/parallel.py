@@ -5,6 +5,7 @@ goes in with `in_axes=None` and comes out with `out_axes=None`, so `float(metric
 arrays. What must agree across devices is summed with `psum`; a forgotten sum raises nothing, so `replicas_agree` looks.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -21,10 +22,11 @@ AXIS = "batch"
 
 def start() -> None:
     """Joins the other processes of this job when a cluster (Slurm, TPU) or CVJAX_* variables say that there are some."""
-    import os
-
     names = ("CVJAX_COORDINATOR", "CVJAX_NUM_PROCESSES", "CVJAX_PROCESS_ID")
-    if all(name in os.environ for name in names):
+    missing = [name for name in names if name not in os.environ]
+    if missing and len(missing) < len(names):
+        raise UserError(f"{', '.join(names)} go together; {missing[0]} is not set")
+    if not missing:
         address, count, index = (os.environ[name] for name in names)
         jax.distributed.initialize(address, int(count), int(index))
     elif int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1 or len(os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")) > 1:

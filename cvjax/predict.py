@@ -24,16 +24,16 @@ PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", "
 
 
 def evaluate_run(config: ConfigDict, folder: Path, split: str, which: str) -> dict[str, float]:
-    """Measures the "latest" or "best" checkpoint of a run on one split; writes eval/<split>.json and .npz."""
-    if split not in ("train", "val", "test") or not config.data[split]:
-        have = [name for name in ("train", "val", "test") if config.data[name]]
+    """Measures the "latest" or "best" checkpoint of a run on one split; writes eval/<split>_<which>.json and .npz."""
+    have = [name for name in ("train", "val", "test") if name in config.data and config.data[name]]
+    if split not in have:
         raise UserError(f"--split={split} is not in this run's data; have: {', '.join(have)}")
     e = build(config, only=(split,), info=workdir.read_info(folder))
     state, at = _restored(e, folder, which)
-    values, rows = Evaluator(e, split, collect=True)(state)
+    values, rows = Evaluator(e)(state, split)
     n = len(e.splits[split])
-    workdir.keep_predictions(folder, e, split, rows)
-    write_json(folder / "eval" / f"{split}.json", {"step": at, "checkpoint": which, "examples": n, **values})
+    workdir.keep_predictions(folder, e, split, rows, name=f"{split}_{which}")
+    write_json(folder / "eval" / f"{split}_{which}.json", {"step": at, "checkpoint": which, "examples": n, **values})
     print(f"{folder} at step {at}, {n} examples. {summary(values)}")
     return values
 
@@ -48,7 +48,10 @@ def predict_files(config: ConfigDict, folder: Path, paths: list[str], which: str
     e = build(config, only=(), info=workdir.read_info(folder))
     state, _ = _restored(e, folder, which)
     see, prepare = step.forward(e), host_eval(e.pixels)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out={out} cannot be written: {error.strerror}") from None
     with open(out / "predictions.jsonl", "w") as lines:
         for file, name in files:
             try:

@@ -39,6 +39,10 @@ class Pixels:
     def __post_init__(self) -> None:
         if self.size < 1 or self.channels not in (1, 3):
             raise UserError(f"config.image: size={self.size}, channels={self.channels}; size is at least 1, channels 1 or 3")
+        if not 0 < self.crop_fraction <= 1:
+            raise UserError(f"config.image.crop_fraction is {self.crop_fraction}; it must be above 0 and at most 1")
+        if not all(isinstance(x, int | float) for x in (*self.mean, *self.std)) or min(self.std) <= 0:
+            raise UserError(f"config.image: mean={self.mean}, std={self.std}; they are numbers, and std is above 0")
         for name in ("mean", "std"):
             if len(getattr(self, name)) != self.channels:
                 raise UserError(f"config.image.{name} has {len(getattr(self, name))} values for {self.channels} channels")
@@ -71,6 +75,12 @@ class Augment:
         for name in ("mixup", "cutmix", "erase", "pad"):
             if getattr(self, name) < 0:
                 raise UserError(f"config.augment.{name} is {getattr(self, name)}; it must not be negative")
+        if self.erase > 1:
+            raise UserError(f"config.augment.erase is {self.erase}; it is a probability")
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise UserError(f"config.augment.scale is {self.scale}; it is a range of shares of the area, such as (0.08, 1.0)")
+        if self.randaugment and not (len(self.randaugment) == 2 and all(isinstance(x, int) and 0 <= x <= 30 for x in self.randaugment)):
+            raise UserError(f"config.augment.randaugment is {self.randaugment}; it is (operations, magnitude 0-30), such as (2, 9)")
 
     @property
     def on_host(self) -> bool:

@@ -78,10 +78,10 @@ def _gradients(e: Experiment, state: State, micros: dict, keys: jax.Array) -> tu
     return grads, jax.tree.map(lambda x: x.sum(0), found), stats
 
 
-def evaluation(e: Experiment, collect: bool) -> Callable:
+def evaluation(e: Experiment) -> Callable:
     """The function `(state, batch) -> (terms, rows)` of one evaluation batch, on the averaged parameters if there are any.
 
-    With `collect` it also returns what `task.decode` makes of the outputs, and the batch's labels, of all devices' rows.
+    `rows` are what `task.decode` makes of the outputs, and the batch's labels, of all devices.
     """
 
     def step(state: State, batch: dict) -> tuple[dict, dict]:
@@ -90,7 +90,7 @@ def evaluation(e: Experiment, collect: bool) -> Callable:
         outputs = e.model.apply(variables, e.task.inputs(batch, None), train=False)
         terms = parallel.psum({name: (term.sum, term.count) for name, term in e.loss(outputs, batch).items()})
         kept = {name: x for name, x in batch.items() if name != "image"} | e.task.decode(outputs)
-        return terms, parallel.gather(kept) if collect else {}
+        return terms, parallel.gather(kept)
 
     return step
 

@@ -1,6 +1,9 @@
 """The loop: build, rehearse, train, evaluate. One loop for every model and task; it knows none of them by name."""
 
+import dataclasses
+import os
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,14 +50,16 @@ def train(config: ConfigDict, folder: Path) -> dict[str, float]:
         update = parallel.per_device(step.update(e, optimiser, schedule), (None, 0, 0 if e.loading.cache == "none" else None), donate=True)
         with Log(folder, total_steps=e.total_steps, start_step=start, steps_per_epoch=e.steps_per_epoch) as log:
             try:
-                evaluator = Evaluator(e, "val")
+                evaluator = Evaluator(e)
                 _rehearse(e, evaluator, state, checkpoints, memory)
                 log.say(f"{folder}: step {start} of {e.total_steps}, {e.steps_per_epoch} steps per epoch, {jax.device_count()} devices")
                 state, memory = _loop(e, update, state, memory, evaluator, checkpoints, log, folder, stop)
                 final = _finish(e, state, memory, evaluator, folder)
                 log.say(f"done. {summary(final)}")
-            except TrainingFailed as failure:
-                workdir.status(folder, "failed", reason=str(failure))
+            except Interrupted:
+                raise
+            except BaseException as failure:
+                workdir.status(folder, "failed", reason=f"{type(failure).__name__}: {failure}")
                 raise
     return final
 
@@ -67,7 +72,7 @@ def _loop(e: Experiment, update: Callable, state: State, memory: dict, evaluator
     batches, rows, clock = _batches(e, first), parallel.rows(e.loading.batch_size), Clock()
     previous: list = []
     window: list = []
-    for number in range(first + 1, total + 1):
+    for number in range(first + 1, total + 1 if not _out_of_patience(e, memory, first) else first + 1):
         with clock.waiting():
             data = next(batches)
         state, values = update(state, rows, data)
@@ -80,11 +85,11 @@ def _loop(e: Experiment, update: Callable, state: State, memory: dict, evaluator
         if evaluating or saving or due(number, log_every) or number == first + 1:
             _write(log, previous, clock, e.loading.batch_size)
             previous, window = window, []
-            workdir.status(folder, "running", step=number, steps=total, best=memory)
+            workdir.status(folder, "running", step=number, steps=total, best=memory, reason="")
         if evaluating:
             value = _evaluate(e, evaluator, state, number, memory, log)
-            saving = saving or memory["best_step"] == number
-        if saving:
+        early = _out_of_patience(e, memory, number)
+        if saving or early or memory["best_step"] == number:
             checkpoint.save(checkpoints, state, memory, value if memory["best_step"] == number else None)
         if evaluating or saving:
             clock.restart()
@@ -92,10 +97,17 @@ def _loop(e: Experiment, update: Callable, state: State, memory: dict, evaluator
             checkpoints.wait_until_finished()
             workdir.status(folder, "stopped", reason="a signal")
             raise Interrupted(f"stopped by a signal; saved at step {number}. Run the same command to continue")
-        if e.training.patience and number - memory["best_step"] >= e.steps("patience"):
+        if early:
             log.say(f"early stop: {e.training.monitor} has not improved since step {memory['best_step']}")
             break
     return state, memory
+
+
+def _out_of_patience(e: Experiment, memory: dict, number: int) -> bool:
+    """True at an evaluation that comes `patience` or more after the best one."""
+    if not e.training.patience or memory["best"] is None or not due(number, e.steps("eval_every")):
+        return False
+    return number - memory["best_step"] >= e.steps("patience")
 
 
 def due(number: int, every: int, last: bool = False) -> bool:
@@ -120,7 +132,8 @@ def _write(log: Log, window: list, clock: Clock, batch_size: int) -> None:
 def _batches(e: Experiment, start: int) -> Iterator[dict]:
     """Training data from a step on, on the devices: the same for every step number, whenever it is asked for."""
     if e.loading.cache == "device":
-        whole = parallel.replicate(_pipeline.whole(e.splits["train"], host_eval(e.pixels)))
+        squares = host_eval(dataclasses.replace(e.pixels, crop_fraction=1.0))  # what host_train makes without a random crop
+        whole = parallel.replicate(_pipeline.whole(e.splits["train"], squares, e.loading.workers))
         while True:
             yield whole
     with _pipeline.train_batches(
@@ -133,20 +146,26 @@ def _batches(e: Experiment, start: int) -> Iterator[dict]:
 
 def _evaluate(e: Experiment, evaluator: Evaluator, state: State, number: int, memory: dict, log: Log) -> float:
     """Measures the val split, remembers the best value, returns the monitored one."""
-    values, _ = evaluator(state)
+    values, _ = evaluator(state, "val")
     log.write(number, values)
     log.say(f"epoch {number / e.steps_per_epoch:.4g}  step {number}  {summary(values)}")
     value, sign = values[e.training.monitor], 1 if e.training.mode == "max" else -1
-    if memory["best"] is None or sign * value > sign * memory["best"]:
+    if np.isfinite(value) and (memory["best"] is None or sign * value > sign * memory["best"]):
         memory |= {"best": value, "best_step": number}
     return value
 
 
 def _rehearse(e: Experiment, evaluator: Evaluator, state: State, checkpoints: CheckpointManager, memory: dict) -> None:
-    """Everything that first happens after hours, now: a batch through every metric, a checkpoint there and back."""
-    values, _ = evaluator(state, limit=1)
+    """Everything that first happens after hours, now: a batch through every metric, a picture, a checkpoint there and back."""
+    for split in ("test", "val"):
+        if split in e.splits:
+            values, rows = evaluator(state, split, limit=1)
+            with tempfile.TemporaryDirectory() as folder:
+                workdir.keep_predictions(Path(folder), e, split, rows)
     if e.training.monitor not in values:
         raise UserError(f"config.train.monitor='{e.training.monitor}' is not measured; have: {', '.join(values)}")
+    if e.training.patience:
+        e.steps("patience")
     if checkpoints.latest_step() is None:
         checkpoint.save(checkpoints, state, memory, None)
         checkpoints.wait_until_finished()
@@ -158,12 +177,12 @@ def _rehearse(e: Experiment, evaluator: Evaluator, state: State, checkpoints: Ch
 def _finish(e: Experiment, state: State, memory: dict, evaluator: Evaluator, folder: Path) -> dict[str, float]:
     """The final evaluation: of the test split if there is one, else of val; keeps every decoded row and a picture."""
     split = "test" if "test" in e.splits else "val"
-    final, rows = Evaluator(e, split, collect=True)(state)
+    final, rows = evaluator(state, split)
     if split == "test":
-        final |= evaluator(state)[0]
+        final |= evaluator(state, "val")[0]
     if jax.process_index() == 0:
         workdir.keep_predictions(folder, e, split, rows)
-        workdir.status(folder, "finished", step=int(state.step), steps=e.total_steps, best=memory, final=final)
+        workdir.status(folder, "finished", step=int(state.step), steps=e.total_steps, best=memory, final=final, reason="")
     return final
 
 
@@ -176,6 +195,8 @@ def _watched_signals() -> Iterator[list[int]]:
         if received:
             raise KeyboardInterrupt
         received.append(number)
+        if jax.process_count() > 1:
+            os.kill(os.getpid(), signal.SIGTERM)  # JAX's own handler tells the other processes
 
     # With several processes SIGTERM is JAX's, see parallel.agree_to_stop; threads cannot watch signals at all.
     ours = (signal.SIGINT, signal.SIGUSR2) + ((signal.SIGTERM,) if jax.process_count() == 1 else ())

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from cvjax import checkpoint
+from cvjax import checkpoint, parallel
 from cvjax.config import UserError, did_you_mean
 
 
@@ -36,7 +36,9 @@ def _stored(folder: Path) -> dict:
         step = checkpoint.best_step(checkpoints)
         if step is None:
             raise UserError(f"config.init='{folder}' has saved no checkpoint yet")
-        state = checkpoints.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore()))["state"]
+        saved = checkpoints.item_metadata(step)["state"].tree  # shapes alone: it may have been saved by other devices
+        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=parallel.everywhere()), saved)
+        state = checkpoints.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like)))["state"]
     average = [x for path, x in _subtrees(state["opt"]) if path == "average"]
     return {"params": average[0] if average else state["params"], "stats": state["stats"]}
 

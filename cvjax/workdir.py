@@ -31,12 +31,15 @@ PICTURES = 24
 def claim(folder: Path, e: Experiment) -> dict | None:
     """Makes the folder this experiment's. Returns the final metrics when it is finished already, else None.
 
+    A folder without a checkpoint is free: what began there failed before its first step.
     Raises UserError when the folder holds another experiment, naming the keys that differ, or cannot be written.
     """
-    if (folder / "config.json").exists():
+    if (folder / "config.json").exists() and any((folder / "checkpoints").glob("*")):
         differing = differences(configs.read(folder), e.config)
         if differing:
             raise UserError(f"{folder} holds a run of another config ({'; '.join(differing[:5])}); choose another --workdir")
+        if read_info(folder) != e.info:
+            raise UserError(f"{folder} was trained on other data: classes or number of examples differ; choose another --workdir")
         if (folder / "status.json").exists():
             found = json.loads((folder / "status.json").read_text())
             return found["final"] if found["state"] == "finished" else None
@@ -70,8 +73,7 @@ def describe_start(folder: Path, e: Experiment, state: State, start: int) -> Non
         return
     starts = json.loads((folder / "run.json").read_text()) if (folder / "run.json").exists() else []
     commit, diff = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
-    if diff and len(diff) < 1_000_000:
-        (folder / "code.diff").write_text(diff)
+    (folder / "code.diff").write_text(diff if len(diff) < 1_000_000 else "too large to keep\n")
     starts.append({
         "time": now(), "command": ["python", *sys.argv], "step": start, "host": socket.gethostname(), "pid": os.getpid(),
         "python": platform.python_version(), "system": platform.platform(),
@@ -85,19 +87,22 @@ def describe_start(folder: Path, e: Experiment, state: State, start: int) -> Non
     write_json(folder / "run.json", starts)
 
 
-def keep_predictions(folder: Path, e: Experiment, split: str, rows: dict[str, np.ndarray]) -> None:
-    """What the run made of every example of a split (eval/val.npz), and a picture of some, mistakes first (images/)."""
+def keep_predictions(folder: Path, e: Experiment, split: str, rows: dict[str, np.ndarray], name: str = "") -> None:
+    """What the run made of every example of a split (eval/val.npz), and a picture of some, mistakes first (images/).
+
+    `name` keeps another evaluation apart from that of the end of the run: eval/<name>.npz, images/<name>.png.
+    """
     from cvjax.reporting.pictures import prediction_grid
 
     (folder / "eval").mkdir(exist_ok=True)
     (folder / "images").mkdir(exist_ok=True)
-    np.savez_compressed(folder / "eval" / f"{split}.npz", allow_pickle=False, **rows)
+    np.savez_compressed(folder / "eval" / f"{name or split}.npz", allow_pickle=False, **rows)
     source = e.splits[split]
     said = [e.task.caption({name: x[i] for name, x in rows.items()}, source.info) for i in range(len(rows["label"]))]
     wrong = [i for i, (_, right) in enumerate(said) if right is False][: PICTURES // 3]
     shown = (wrong + [i for i in range(len(said)) if i not in wrong])[:PICTURES]
     prediction_grid([source[i]["image"] for i in shown], [said[i][0] for i in shown], [said[i][1] for i in shown],
-                    folder / "images" / "predictions.png")
+                    folder / "images" / f"{name or 'predictions'}.png")
 
 
 def status(folder: Path, state: str, **facts: object) -> None:

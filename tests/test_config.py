@@ -80,6 +80,13 @@ def test_override_refuses(key, text, says):
         configs.override(tiny(), [(key, text)])
 
 
+def test_a_tuple_that_the_file_leaves_out_keeps_its_kinds():
+    config = tiny()
+    configs.override(config, [("augment.randaugment", "2,9"), ("image.mean", "(0.5, 0.5, 1)"), ("optim.boundaries", "1 epochs,2 epochs")])
+    assert config.augment.randaugment == (2, 9) and isinstance(config.augment.randaugment[0], int)
+    assert config.image.mean == (0.5, 0.5, 1) and config.optim.boundaries == ("1 epochs", "2 epochs")
+
+
 def test_override_may_set_what_the_file_leaves_at_its_default():
     config = tiny()
     configs.override(config, [("train.patience", "2 epochs"), ("optim.nesterov", "true"), ("optim.clip", "1.5"), ("train.keep", "3")])
@@ -141,6 +148,8 @@ def test_json_round_trip():
     ("x = 1", "has no get_config"),
     ("def get_config(arg):\n  return 1 +", "line 2"),
     ("import jaxx\n", "jaxx"),
+    ("def get_config(arg):\n  return 1 / 0", "line 2: ZeroDivisionError"),
+    ("def get_config(arg):\n  pass", "returned NoneType"),
 ])  # fmt: skip
 def test_a_broken_experiment_file_is_one_line(tmp_path, text, says):
     path = tmp_path / "mine.py"

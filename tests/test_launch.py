@@ -52,7 +52,7 @@ def test_a_run_learns_and_writes_every_step_once(run):
 def test_eval_of_the_best_checkpoint(run):
     done = launch("eval", f"--workdir={run}", "--checkpoint=best")
     assert done.returncode == 0 and "top1" in done.stdout, done.stderr
-    assert json.loads((run / "eval" / "val.json").read_text())["examples"] > 0
+    assert json.loads((run / "eval" / "val_best.json").read_text())["examples"] > 0
 
 
 def test_predict_files_and_folders(run, tmp_path):

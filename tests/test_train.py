@@ -79,7 +79,8 @@ def test_other_seed_other_result():
 
 
 def test_cached_on_the_device_equals_streamed():
-    streamed, cached = (first_updates(tiny(data={"cache": cache}), steps=3)[0] for cache in ("none", "device"))
+    image = {"size": 6, "crop_fraction": 0.5}
+    streamed, cached = (first_updates(tiny(data={"cache": cache}, image=image), steps=3)[0] for cache in ("none", "device"))
     for a, b in zip(jax.tree.leaves(streamed), jax.tree.leaves(cached), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
@@ -138,7 +139,7 @@ def test_evaluation_is_exact_for_any_batch_size():
     found = []
     for batch_size in (8, 48):
         e = build(tiny(data={"batch_size": batch_size, "num_examples": 52, "val": "val[:44]"}))
-        found.append(Evaluator(e, "val", collect=True)(initial_state(e)[0]))
+        found.append(Evaluator(e)(initial_state(e)[0], "val"))
     (small, rows), (large, _) = found
     assert len(rows["label"]) == 44
     for name, value in small.items():
@@ -151,7 +152,7 @@ def test_evaluation_uses_the_averaged_parameters():
     e = build(tiny(optim={"ema": 0.5, "lr": 1.0}))
     state, _ = first_updates(tiny(optim={"ema": 0.5, "lr": 1.0}), steps=3)
     plain = state.replace(opt=())
-    assert Evaluator(e, "val")(state) != Evaluator(e, "val")(plain)
+    assert Evaluator(e)(state, "val")[0] != Evaluator(e)(plain, "val")[0]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
@@ -187,6 +188,15 @@ def test_early_stopping_and_best_checkpoint(tmp_path):
     ({"image": {"size": 0}}, "size is at least 1"),
     ({"image": {"mean": (0.5,)}}, "config.image.mean has 1 values for 3 channels"),
     ({"model": {"variant": 21}}, "no variant 21"),
+    ({"model": {"dtype": "int32"}}, "no type to compute in"),
+    ({"model": {"dtype": "bfloat"}}, "no type to compute in|bfloat"),
+    ({"model": {"shortcut": "none", "zero_init_gamma": True}}, "a plain net"),
+    ({"image": {"crop_fraction": 0.0}}, "crop_fraction is 0.0"),
+    ({"image": {"std": (0.0, 0.1, 0.1)}}, "std is above 0"),
+    ({"augment": {"scale": (2, 3)}}, "a range of shares"),
+    ({"augment": {"randaugment": (2, 99)}}, "magnitude 0-30"),
+    ({"augment": {"erase": 1.5}}, "a probability"),
+    ({"train": {"patience": "5"}}, "write a duration"),
     ({"optim": {"name": "sdg"}}, "did you mean 'sgd'"),
     ({"data": {"task": "multilabel"}}, "config.data is for task 'multilabel'"),
     ({"init": "/nowhere/run"}, "config.init='/nowhere/run' is no run"),
@@ -225,6 +235,28 @@ def test_streaming_by_processes_equals_threads():
     crop = {"crop": "resized"}
     states = [first_updates(tiny(data={"worker_kind": kind, "workers": 2}, augment=crop))[0] for kind in ("thread", "process")]
     assert equal(*states)
+
+
+ON_ONE_DEVICE = """
+import sys
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests"]
+from cvjax.build import build, initial_state
+from tiny import tiny
+initial_state(build(tiny(init=sys.argv[2])))
+"""
+
+
+def test_begin_from_a_run_of_other_devices(tmp_path):
+    train(tiny(train={"duration": "2 steps"}), tmp_path)
+    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+    run = subprocess.run([sys.executable, "-c", ON_ONE_DEVICE, str(ROOT), str(tmp_path)], env=env, capture_output=True, text=True)
+    assert run.returncode == 0 and f"from {tmp_path}" in run.stdout, run.stderr[-2000:]
+
+
+def test_a_run_that_failed_before_its_first_step_leaves_the_folder_free(tmp_path):
+    with pytest.raises(UserError):
+        train(tiny(optim={"name": "sdg"}), tmp_path)
+    assert train(tiny(train={"duration": "2 steps"}), tmp_path)
 
 
 def test_due():

@@ -58,15 +58,16 @@ class Source:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """The example with its image decoded to uint8 h w 3. Raises UserError, with the record's name, when it cannot
-        be.
+        be read or decoded.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
-        record = self.read(index)
         try:
-            return decoded(record)
+            return decoded(self.read(index))
         except DecodeError as error:
             raise UserError(f"{self.name(index)}: {error}") from error
+        except OSError as error:
+            raise UserError(f"{self.name(index)}: cannot be read: {error.strerror or error}") from error
 
 
 def decoded(record: dict[str, Any]) -> dict[str, Any]:

@@ -56,6 +56,10 @@ def _row(source: Source, records: Iterator[dict], transform: Callable, seed: int
         return decoded(transform(next(records), *rng))
     except UserError as error:
         raise UserError(f"{source.name(max(task.indices[k], 0))}: {error}") from error
+    except OSError as error:
+        raise UserError(
+            f"{source.name(max(task.indices[k], 0))}: cannot be read: {error.strerror or error}"
+        ) from error
     except Exception as error:
         raise RuntimeError(f"{source.name(max(task.indices[k], 0))}: {type(error).__name__}: {error}") from error
 

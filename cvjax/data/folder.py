@@ -8,6 +8,7 @@ labels.csv has the columns `file` (relative to it) and `labels` (separated by `;
 """
 
 import csv
+import os
 import zlib
 from functools import partial
 from pathlib import Path
@@ -33,11 +34,13 @@ def load(split: str, *, root: str, split_fraction: float = 0.0) -> Source:
 
     Args:
         split: "train", "val" or "test", sliced as TFDS does.
-        split_fraction: share of each class that becomes "val" where `root` is not split into folders, else 0. Which pictures do
-            is decided by their names, so it stays the same when others are added.
+        split_fraction: share that becomes "val", about, where `root` is not split into folders, else 0. Each picture's
+            name decides for it alone, so it stays where it is when others are added. Only a class whose names all fall
+            to one side lends one picture to the other, until it has one there of its own.
 
     Raises:
-        UserError: nothing there, an empty class, or classes of one split that another does not have.
+        UserError: nothing there, an empty class, too few pictures to split, a table that is not UTF-8 or has a row
+            without a file, or classes of one split that another does not have.
     """
     folder = Path(root).expanduser()
     if not folder.is_dir():
@@ -52,7 +55,7 @@ def load(split: str, *, root: str, split_fraction: float = 0.0) -> Source:
             raise UserError(
                 f"{folder} has no folder 'train'; make one, or set data.split_fraction between 0 and 1 (say 0.2)"
             )
-        splits = _divide(_items(folder), split_fraction)
+        splits = _divide(folder, _items(folder), split_fraction)
     classes = _classes(folder, splits)
     items = select(split, splits)
     multilabel = (folder / TABLE).exists() or any((folder / name / TABLE).exists() for name in parts)
@@ -93,38 +96,72 @@ def _class_folders(folder: Path) -> list[Item]:
 
 
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+    return path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file()
 
 
 def _table(folder: Path) -> list[Item]:
-    with open(folder / TABLE, newline="", encoding="utf-8-sig") as file:  # spreadsheets put a byte order mark first
-        reader = csv.DictReader(file)
-        if not {"file", "labels"} <= set(reader.fieldnames or ()):
-            raise UserError(f"{folder / TABLE} needs the columns 'file' and 'labels' in its first line")
-        items = []
-        for row in reader:
-            labels = tuple(sorted({label.strip() for label in (row["labels"] or "").split(";")} - {""}))
-            if not (folder / row["file"]).is_file():
-                raise UserError(f"{folder / TABLE}, line {reader.line_num}: there is no file {folder / row['file']}")
-            items.append(Item(str(folder / row["file"]), labels))
+    try:
+        with open(folder / TABLE, newline="", encoding="utf-8-sig") as file:  # spreadsheets put a byte order mark first
+            items = _rows(folder, csv.DictReader(file))
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{folder / TABLE} is not UTF-8; save it as 'CSV UTF-8' in the spreadsheet, as encoding UTF-8 in an editor"
+        ) from error
     if not items:
         raise UserError(f"{folder / TABLE} lists no pictures")
     return items
 
 
-def _divide(items: list[Item], fraction: float) -> dict[str, list[Item]]:
-    """The same share of every class to "val"; the rest is "train"."""
-    groups: dict[tuple[str, ...], list[Item]] = {}
+def _rows(folder: Path, reader: csv.DictReader) -> list[Item]:
+    if not {"file", "labels"} <= set(reader.fieldnames or ()):
+        raise UserError(f"{folder / TABLE} needs the columns 'file' and 'labels' in its first line")
+    items = []
+    for row in reader:
+        labels = tuple(sorted({label.strip() for label in (row["labels"] or "").split(";")} - {""}))
+        if not row["file"]:  # None where the row is short
+            raise UserError(f"{folder / TABLE}, line {reader.line_num}: the column 'file' is empty")
+        if not (folder / row["file"]).is_file():
+            raise UserError(f"{folder / TABLE}, line {reader.line_num}: there is no file {folder / row['file']}")
+        items.append(Item(str(folder / row["file"]), labels))
+    return items
+
+
+def _divide(folder: Path, items: list[Item], fraction: float) -> dict[str, list[Item]]:
+    """To "val" the pictures whose hashed name, a number in [0, 1), lies below `fraction`; the rest is "train".
+
+    Every class gets a picture in "train" and, if it has two, one in "val"; with a table, where a picture may have
+    several labels, "val" gets one at all. Where the hashes give none, the nearest to the fraction changes sides.
+
+    Raises:
+        UserError: too few pictures for two splits.
+    """
+    place = {item.file: _place(folder, item.file) for item in items}
+    val = {file for file in place if place[file] < (fraction, "")}
+    classes: dict[str, set[str]] = {}
     for item in items:
-        groups.setdefault(item.labels, []).append(item)
-    held_out = set()
-    for group in groups.values():
-        order = sorted(group, key=lambda item: (zlib.crc32("/".join(Path(item.file).parts[-2:]).encode()), item.file))
-        held_out |= set(order[: round(fraction * len(order))])
-    return {
-        "train": [item for item in items if item not in held_out],
-        "val": [item for item in items if item in held_out],
+        for label in item.labels:
+            classes.setdefault(label, set()).add(item.file)
+    groups = [classes[name] for name in sorted(classes)]
+    for files in [set(place)] if (folder / TABLE).exists() else groups:
+        if len(files) > 1 and not files & val:
+            val.add(min(files, key=place.__getitem__))
+    for files in groups:
+        if files <= val:
+            val.remove(max(files, key=place.__getitem__))
+    splits = {
+        "train": [item for item in items if item.file not in val],
+        "val": [item for item in items if item.file in val],
     }
+    for name, part in splits.items():
+        if not part:
+            raise UserError(f"{folder}: data.split_fraction {fraction} leaves '{name}' empty; it needs more pictures")
+    return splits
+
+
+def _place(folder: Path, file: str) -> tuple[float, str]:
+    """Where the file's name below `folder` falls in [0, 1), whatever else is there; the name settles a draw."""
+    name = os.path.relpath(file, folder)
+    return zlib.crc32(os.fsencode(name)) / 2**32, name
 
 
 def _classes(folder: Path, splits: dict[str, list[Item]]) -> tuple[str, ...]:

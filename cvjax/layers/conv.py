@@ -45,7 +45,7 @@ def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k j o"], stride
     On a CPU, where XLA's own derivatives cost two to three times what they need to, it carries its own first
     derivatives: forward-mode differentiation (`jax.jvp`, `jax.hessian`) is then an error; use `plain` for that.
     """
-    if jax.default_backend() == "cpu" and groups == 1 and x.dtype == jnp.float32:
+    if jax.default_backend() == "cpu" and groups == 1 and x.dtype == jnp.float32 and (stride <= kernel.shape[0] or kernel.shape[0] == 1):
         return _fast(x, kernel, stride)
     return plain(x, kernel, stride, groups)
 

@@ -31,7 +31,7 @@ class MultilabelScores:
         seen = targets.any(0)
         missing = {"classes_without_positives": float((~seen).sum())}
         if not seen.any():
-            return missing
+            return {"mAP": float("nan"), "F1_micro": float("nan"), "F1_macro": float("nan"), **missing}
         mean = np.mean([average_precision(scores[:, k], targets[:, k]) for k in np.flatnonzero(seen)])
         micro, macro = f1(scores >= self.threshold, targets)
         return {"mAP": float(mean), "F1_micro": micro, "F1_macro": macro, **missing}

@@ -98,6 +98,10 @@ class Model(nn.Module):
             raise ValueError(f"resnet: no shortcut {self.shortcut!r}; have 'A', 'B', 'C', 'none', or '' for the family's")
         if self.bottleneck not in ("v1", "v1.5"):
             raise ValueError(f"resnet: no bottleneck {self.bottleneck!r}; have 'v1', 'v1.5'")
+        if self.dtype not in ("float32", "bfloat16", "float16", jnp.float32, jnp.bfloat16, jnp.float16):
+            raise ValueError(f"resnet: dtype {self.dtype!r} is no type to compute in; have 'float32', 'bfloat16', 'float16'")
+        if self.shortcut == "none" and self.zero_init_gamma:
+            raise ValueError("resnet: zero_init_gamma makes a block its shortcut, and a plain net (shortcut 'none') has none")
         return VARIANTS[self.variant], self.shortcut or VARIANTS[self.variant].shortcut
 
     def _stem(self, x: Float[Array, "b h w c"], variant: Variant, train: bool) -> Float[Array, "b p q d"]:

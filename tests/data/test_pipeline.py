@@ -133,9 +133,9 @@ def test_reading_ahead_has_an_end():
         assert len(reads) <= 4 * (1 + _pipeline.AHEAD)
 
 
-def broken(index):
+def broken(error, index):
     if index == 13:
-        raise OSError("the disk is gone")
+        raise error
     return {"image": np.zeros((2, 2, 3), np.uint8), "label": 0}
 
 
@@ -144,9 +144,16 @@ def file_name(index):
 
 
 @pytest.mark.parametrize("kind", ["thread", "process"])
-def test_a_failing_record_is_named(kind):
-    source = Source(Info(("a",), 20), broken, file_name)
-    with pytest.raises(RuntimeError, match=r"photos/13\.jpg: OSError: the disk is gone"):
+@pytest.mark.parametrize(
+    ("error", "kind_of_error", "message"),
+    [
+        (KeyError("label"), RuntimeError, r"photos/13\.jpg: KeyError: 'label'"),
+        (PermissionError(13, "Permission denied"), UserError, r"photos/13\.jpg: cannot be read: Permission denied"),
+    ],
+)
+def test_a_failing_record_is_named(kind, error, kind_of_error, message):
+    source = Source(Info(("a",), 20), partial(broken, error), file_name)
+    with pytest.raises(kind_of_error, match=message):
         take(3, plain, source, kind=kind, workers=1)
 
 

@@ -119,21 +119,82 @@ def test_train_and_val_folders(tmp_path):
     assert len(folder.load("train[:4]+val", root=str(tmp_path))) == 10
 
 
-def test_a_split_fraction_is_stratified_and_stays(tmp_path):
+def parts(root, fraction):
+    """The names of the pictures in train and in val."""
+    sources = [folder.load(split, root=str(root), split_fraction=fraction) for split in ("train", "val")]
+    train, val = ({source.name(i).removeprefix(f"{root}/") for i in range(len(source))} for source in sources)
+    assert not train & val
+    return train, val
+
+
+def test_a_split_fraction_takes_about_that_share_of_every_class(tmp_path):
+    fill(tmp_path, ["a", "b"], 100)
+    train, val = parts(tmp_path, 0.25)
+    assert len(train | val) == 200
+    assert all(19 <= sum(name.startswith(label) for name in val) <= 31 for label in "ab")
+
+
+def test_a_split_fraction_keeps_every_picture_where_it_is(tmp_path):
     fill(tmp_path, ["a", "b"], 20)
-    splits = [folder.load(split, root=str(tmp_path), split_fraction=0.25) for split in ("train", "val")]
-    files = [{source.name(i) for i in range(len(source))} for source in splits]
-    assert [len(f) for f in files] == [30, 10] and not files[0] & files[1]
-    assert sum("/a/" in name for name in files[1]) == 5
-    again = folder.load("val", root=str(tmp_path), split_fraction=0.25)
-    assert [again.name(i) for i in range(10)] == [splits[1].name(i) for i in range(10)]
+    before = parts(tmp_path, 0.25)
+    for i in range(20, 50):
+        (tmp_path / "a" / f"{i}.png").write_bytes(b"")
+        after = parts(tmp_path, 0.25)
+        assert all(old <= new for old, new in zip(before, after, strict=True))
+        before = after
+    (tmp_path / "c").mkdir()
+    for i in range(2):
+        (tmp_path / "c" / f"{i}.png").write_bytes(b"")
+    assert all(old <= new for old, new in zip(before, parts(tmp_path, 0.25), strict=True))
+    (tmp_path / "b" / "3.png").unlink()
+    assert all(new - {"c/0.png", "c/1.png"} <= old for old, new in zip(before, parts(tmp_path, 0.25), strict=True))
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.3, 0.99])
+def test_a_split_fraction_leaves_no_class_out(tmp_path, fraction):
+    fill(tmp_path, ["one"], 1)
+    fill(tmp_path, ["a", "b", "c"], 2)
+    train, val = parts(tmp_path, fraction)
+    assert sorted(name[0] for name in train) == ["a", "b", "c", "o"] and sorted(name[0] for name in val) == list("abc")
+
+
+def test_a_small_class_lends_one_picture_until_it_has_its_own(tmp_path):
+    fill(tmp_path, ["a"], 2)
+    before = parts(tmp_path, 0.1)
+    for i in range(2, 60):
+        (tmp_path / "a" / f"{i}.png").write_bytes(b"")
+        after = parts(tmp_path, 0.1)
+        moved = before[1] - after[1]
+        assert before[0] <= after[0] and len(moved) <= 1 and (not moved or len(before[1]) == 1)
+        before = after
+
+
+def table(root, rows, encoding="utf-8"):
+    with open(root / "labels.csv", "w", newline="", encoding=encoding) as file:
+        csv.writer(file).writerows(rows)
+
+
+def test_a_split_fraction_is_of_all_pictures_of_a_table(tmp_path):
+    fill(tmp_path, ["images"], 64)
+    sets = [";".join(name for k, name in enumerate("abcdef") if i >> k & 1) for i in range(64)]  # no two alike
+    table(tmp_path, [("file", "labels"), *((f"images/{i}.png", labels) for i, labels in enumerate(sets))])
+    train, val = parts(tmp_path, 0.25)
+    assert 10 <= len(val) <= 22
+    table(tmp_path, [("file", "labels"), *((f"images/{i}.png", "same") for i in range(64))])
+    assert parts(tmp_path, 0.25) == (train, val)  # the labels have no say
+
+
+def test_a_label_of_one_picture_is_in_train(tmp_path):
+    fill(tmp_path, ["images"], 20)
+    table(tmp_path, [("file", "labels"), *((f"images/{i}.png", f"l{i // 2 * 2 if i < 16 else i}") for i in range(20))])
+    train, val = parts(tmp_path, 0.5)
+    assert {f"images/{i}.png" for i in range(16, 20)} <= train and val
 
 
 def test_several_labels_from_a_table(tmp_path):
     fill(tmp_path, ["images"], 4)
     rows = [("images/0.png", "sea;sun"), ("images/1.png", "sun"), ("images/2.png", ""), ("images/3.png", " sea ; tree")]
-    with open(tmp_path / "labels.csv", "w", newline="") as file:
-        csv.writer(file).writerows([("file", "labels"), *rows])
+    table(tmp_path, [("file", "labels"), *rows])
     source = folder.load("train+val", root=str(tmp_path), split_fraction=0.5)
     assert source.info.task == "multilabel" and source.info.classes == ("sea", "sun", "tree")
     found = {source.name(i)[-5]: source[i]["label"].tolist() for i in range(4)}
@@ -156,6 +217,13 @@ def test_several_labels_from_a_table(tmp_path):
             {"split_fraction": 0.5},
             "line 2.*x.png",
         ),
+        (lambda root: table(root, [("labels", "file"), ("a",)]), {"split_fraction": 0.5}, "csv, line 2: .*'file' is empty"),
+        (
+            lambda root: table(root, [("file", "labels"), ("x.png", "Bär")], "latin-1"),
+            {"split_fraction": 0.5},
+            "labels.csv is not UTF-8; save it as",
+        ),
+        (lambda root: fill(root, ["a", "b"], 1), {"split_fraction": 0.5}, "leaves 'val' empty"),
     ],
 )
 def test_what_is_wrong_with_a_folder_is_said(tmp_path, make, settings, message):
@@ -169,3 +237,20 @@ def test_an_unreadable_picture_is_named(tmp_path):
     (tmp_path / "train" / "a" / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(UserError, match=r"a/0\.png: not a readable image"):
         folder.load("train", root=str(tmp_path))[0]
+
+
+def test_what_only_looks_like_a_picture_is_passed_over(tmp_path):
+    fill(tmp_path / "train", ["a"])
+    (tmp_path / "train" / "a" / "broken.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (tmp_path / "train" / "a" / "folder.jpg").mkdir()
+    (tmp_path / "train" / "a" / "whole.png").symlink_to(tmp_path / "train" / "a" / "0.png")
+    source = folder.load("train", root=str(tmp_path))
+    assert [source.name(i)[-5:] for i in range(len(source))] == ["0.png", "1.png", "2.png", "e.png"]
+
+
+def test_a_picture_that_is_gone_is_named(tmp_path):
+    fill(tmp_path / "train", ["a"])
+    source = folder.load("train", root=str(tmp_path))
+    (tmp_path / "train" / "a" / "0.png").unlink()
+    with pytest.raises(UserError, match=r"a/0\.png: cannot be read: No such file"):
+        source[0]
