@@ -23,7 +23,8 @@ def manager(workdir: Path, keep: int = 2, mode: str = "max") -> ocp.CheckpointMa
         preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(n=keep), best]),
         step_name_format=ocp.step.standard_name_format(step_format_fixed_length=8),
     )
-    return ocp.CheckpointManager((workdir / "checkpoints").absolute(), options=options)
+    handlers = {"state": ocp.StandardCheckpointHandler(), "memory": ocp.JsonCheckpointHandler()}
+    return ocp.CheckpointManager((workdir / "checkpoints").absolute(), item_handlers=handlers, options=options)
 
 
 def save(checkpoints: ocp.CheckpointManager, state: State, memory: dict, monitored: float | None) -> None:

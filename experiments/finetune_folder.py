@@ -2,7 +2,7 @@
 
     photos/train/cat/*.jpg  photos/train/dog/*.jpg  photos/val/cat/*.jpg ...    or    photos/cat/*.jpg  photos/dog/*.jpg
 
-With one folder of class folders, set `split_fraction=0.2`: a fixed fifth of every class is kept for validation.
+With one folder of class folders, set `split_fraction=0.2`: about a fifth of every class is kept for validation.
 Trains from random weights; AdamW, cosine, RandAugment, mixup, label smoothing, an average of the parameters for evaluation.
 
 Run:      python launch.py train --config=experiments/finetune_folder.py:root=photos --workdir=runs/photos
