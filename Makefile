@@ -11,7 +11,7 @@ setup: .venv/.ok
 		{ echo "cvjax needs Python 3.11, 3.12 or 3.13; say which: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
 	@$(PYTHON) -m venv .venv || { echo "python3 cannot make a virtual environment; on Debian: apt install python3-venv"; exit 2; }
 	@echo "installing into .venv ..."
-	@$(PY) -m pip install -q --disable-pip-version-check uv
+	@$(PY) -m pip install -q --disable-pip-version-check uv==0.13.9
 	@.venv/bin/uv pip install -q --python $(PY) --compile-bytecode --require-hashes -r requirements.lock
 	@.venv/bin/uv pip install -q --python $(PY) --no-deps -e .
 	@touch $@

@@ -58,7 +58,7 @@ class Log:
 
     def __init__(self, workdir: Path, *, total_steps: int, start_step: int, steps_per_epoch: int):
         self.main = jax.process_index() == 0
-        self.total, self.steps_per_epoch = total_steps, steps_per_epoch
+        self.total, self.start, self.steps_per_epoch = total_steps, start_step, steps_per_epoch
         if self.main:
             import tensorboardX
 
@@ -70,7 +70,7 @@ class Log:
     def __enter__(self) -> Self:
         if self.main:
             self._bar.start()
-            self._task = self._bar.add_task("train", total=self.total, text="compiling the first step")
+            self._task = self._bar.add_task("train", total=self.total, completed=self.start, text="compiling the first step")
         return self
 
     def __exit__(self, *_: object) -> None:

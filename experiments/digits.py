@@ -3,6 +3,7 @@
 The first experiment of a newcomer: it needs no download and ends within a minute on two CPU cores.
 
 Run:      python launch.py train --config=experiments/digits.py --workdir=runs/digits
+Expected: 99% of the 355 test digits (99.4% with seed 0; one seed, two CPU cores, 2026-11-22)
 Smoke:    python launch.py train --config=experiments/digits.py:smoke --workdir=runs/digits_smoke
 """
 

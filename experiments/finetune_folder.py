@@ -7,6 +7,7 @@ Trains from random weights; AdamW, cosine, RandAugment, mixup, label smoothing, 
 
 Run:      python launch.py train --config=experiments/finetune_folder.py:root=photos --workdir=runs/photos
           python launch.py predict --workdir=runs/photos new.jpg
+Expected: depends on the pictures; compare with a run of seed 1 before believing a difference
 Smoke:    python launch.py train --config=experiments/finetune_folder.py:smoke --workdir=runs/photos_smoke
 """
 

@@ -7,6 +7,8 @@ and flip. ResNet-110 and 1202 start with 400 steps at 0.01 (until the training e
 We subtract a mean per channel, the paper one per pixel.
 
 Run:      python launch.py train --config=experiments/resnet_cifar10.py:variant=56 --workdir=runs/r56
+          (a prepared cifar10 that has no test split: add --config.data.test=)
+Expected: not run in full here; the first epochs are in benchmarks/RESULTS.md
 Paper:    test error 8.75% (20), 7.51 (32), 7.17 (44), 6.97 (56), 6.61 +- 0.16 (110), 7.93 (1202)
 Smoke:    python launch.py train --config=experiments/resnet_cifar10.py:smoke --workdir=runs/r20_smoke
 """

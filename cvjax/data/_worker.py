@@ -53,7 +53,7 @@ def _row(source: Source, records: Iterator[dict], transform: Callable, seed: int
     try:
         # The generator depends on the row's place in the run alone: not on workers, hosts or what came before.
         rng = () if seed is None else (np.random.default_rng([seed % 2**63, task.step, task.first_row + k]),)
-        return decoded(transform(next(records), *rng))
+        return _labelled(source, decoded(transform(next(records), *rng)))
     except UserError as error:
         raise UserError(f"{source.name(max(task.indices[k], 0))}: {error}") from error
     except OSError as error:
@@ -62,6 +62,13 @@ def _row(source: Source, records: Iterator[dict], transform: Callable, seed: int
         ) from error
     except Exception as error:
         raise RuntimeError(f"{source.name(max(task.indices[k], 0))}: {type(error).__name__}: {error}") from error
+
+
+def _labelled(source: Source, example: dict) -> dict:
+    """The example, when it has a label: TFDS marks unknown ones with -1, which a loss would take for a class."""
+    if source.info.task == "classification" and example["label"] < 0:
+        raise UserError(f"its label is {example['label']}, so it has none; choose another split")
+    return example
 
 
 def _padded(values: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -180,3 +180,9 @@ def test_views_take_encoded_and_decoded_pictures_alike():
     assert FIXED(example)["image"].shape == (8, 8, 3)
     assert partial(_views.evaluation, size=8, channels=1)(example)["image"].shape == (8, 8, 1)
     assert Task(0, 0, (1, 2)).indices == (1, 2) and _augment.pixels(example) is example
+
+
+def test_an_example_without_a_label_is_named():
+    source = Source(Info(("a", "b", "c"), 4), lambda i: {"image": np.zeros((2, 2, 3), np.uint8), "label": -1 if i == 2 else 0})
+    with pytest.raises(UserError, match="record 2: its label is -1"):
+        list(_pipeline.eval_batches(source, lambda example: example, batch_size=4))
