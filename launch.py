@@ -17,7 +17,7 @@ from absl import flags
 
 from cvjax import environment
 from cvjax.config import UserError, did_you_mean, load, override, read
-from cvjax.schema import check_names
+from cvjax.schema import check_names, forget_leftovers
 
 VERBS = ("train", "eval", "predict", "report", "list")
 FLAGS = flags.FLAGS
@@ -80,6 +80,7 @@ def run(verb: str, words: list[str], assignments: list[tuple[str, str]]) -> int:
         path, _, arg = needed("config", verb).partition(":")
         config = load(path, arg)
         override(config, assignments + ([("init", FLAGS.init)] if FLAGS.init else []))
+        forget_leftovers(config, assignments)
         check_names(config)
         from cvjax import parallel
         from cvjax.train import Interrupted, TrainingFailed, train

@@ -90,6 +90,7 @@ class Experiment:
     loss: Callable
     model_file: ModuleType
     model: nn.Module
+    fields: dict[str, int]
     info: Info
     splits: dict[str, Source]
     loading: Loading
@@ -132,6 +133,7 @@ def build(config: ConfigDict, *, only: tuple[str, ...] = ("train", "val", "test"
     model_file = _named("model", "models", model_settings)
     loading, splits = _open(read.data, only)
     info = info or splits["train"].info
+    fields_of_data = task.fields(info)
     experiment = Experiment(
         config=config,
         seed=read.seed,
@@ -139,7 +141,8 @@ def build(config: ConfigDict, *, only: tuple[str, ...] = ("train", "val", "test"
         task=task,
         loss=partial(task.loss, **configs.checked("task", task.loss, task_settings, ("outputs", "batch"))),
         model_file=model_file,
-        model=configs.call("model", model_file.Model, model_settings, **task.fields(info)),
+        model=configs.call("model", model_file.Model, model_settings, **fields_of_data),
+        fields=fields_of_data,
         info=info,
         splits=splits,
         loading=loading,
@@ -160,6 +163,7 @@ def initial_state(experiment: Experiment, restoring: bool = False) -> tuple[Stat
     """
     init = jax.jit(lambda k: experiment.model.init(k, experiment.blank(), train=False))
     try:
+        _check_outputs(experiment)
         variables = init(key(experiment.seed, "init", 0))
     except (ValueError, TypeError) as error:
         raise UserError(f"config.model: {str(error).splitlines()[0]}") from error
@@ -172,6 +176,16 @@ def initial_state(experiment: Experiment, restoring: bool = False) -> tuple[Stat
         steps_per_epoch=experiment.steps_per_epoch, layer=getattr(experiment.model_file, "layer", None))
     state = State(step=jnp.int32(0), params=params, stats=stats, opt=jax.jit(optimiser.init)(params))
     return parallel.replicate(state), optimiser, schedule
+
+
+def _check_outputs(e: Experiment) -> None:
+    """Raises UserError when the model's logits are not there or are not one for each class of the data."""
+    outputs, _ = jax.eval_shape(lambda k: e.model.init_with_output(k, e.blank(), train=False), jax.random.key(0))
+    file = f"{e.model_file.__name__.replace('.', '/')}.py"
+    if "num_classes" in e.fields and "logits" not in outputs:
+        raise UserError(f"{file} returns {', '.join(outputs)}, but no 'logits'")
+    if "num_classes" in e.fields and outputs["logits"].shape[-1] != e.fields["num_classes"]:
+        raise UserError(f"{file} returns {outputs['logits'].shape[-1]} logits for {e.fields['num_classes']} classes; use num_classes")
 
 
 def _named(section: str, folder: str, settings: dict) -> ModuleType:

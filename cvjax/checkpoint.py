@@ -34,8 +34,7 @@ def save(checkpoints: ocp.CheckpointManager, state: State, memory: dict, monitor
         memory: what the loop remembers besides the state (JSON).
         monitored: the monitored value where it is the best so far, else None.
     """
-    if not parallel.replicas_agree(state):
-        raise RuntimeError("the devices hold different states: a sum over devices is missing in the step")
+    parallel.check_replicas(state)
     items = ocp.args.Composite(state=ocp.args.StandardSave(parallel.to_global(state)), memory=ocp.args.JsonSave(memory))
     checkpoints.save(int(state.step), args=items, metrics=None if monitored is None else {"monitored": monitored})
 

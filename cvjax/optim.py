@@ -56,7 +56,8 @@ def make(
         name: sgd, adam (weight decay is L2, part of the gradient, as in torch), adamw or lamb (decay is decoupled).
         layer: the model file's `layer(path) -> int`, from 0 (the stem) up to the head; needed when layer_decay < 1.
         schedule, warmup, warmup_lr, warmup_shape, boundaries, factor, final_lr: see `cvjax.schedule.make`.
-        momentum, nesterov: for sgd, as torch defines them. b1, b2, eps: for adam, adamw and lamb.
+        momentum, nesterov: for sgd, as torch defines them; the others pass them over, so that `name` can be swept.
+        b1, b2, eps: for adam, adamw and lamb.
         decay_vectors: False leaves biases and norm parameters (one dimension or none) out of the weight decay.
         no_decay: regular expression; parameters whose path it finds ("pos_embedding|cls") are not decayed.
         clip: largest global norm of the gradient; 0 is off.
@@ -98,8 +99,8 @@ def make(
 def averaged(params: Any, opt_state: Any) -> Any:
     """The moving average of the parameters when `opt_state` holds one, else `params`.
 
-    The average starts as a copy of the initial parameters and is not bias-corrected: after n updates these still weigh
-    ema ** n, so give it a few times 1 / (1 - ema) updates. Evaluate it with the latest BatchNorm statistics.
+    The n-th update keeps min(ema, (1 + n) / (10 + n)) of the average, so that a short run is not held by its initial
+    parameters. Evaluate it with the latest BatchNorm statistics.
     """
     nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, AverageState))
     found = [node.average for node in nodes if isinstance(node, AverageState)]
@@ -108,17 +109,21 @@ def averaged(params: Any, opt_state: Any) -> Any:
 
 class AverageState(NamedTuple):
     average: Any  # like the parameters
+    count: jax.Array  # int32, how many updates it has seen
 
 
 def _average(decay: float) -> optax.GradientTransformation:
     """Passes the updates on and keeps average <- decay * average + (1 - decay) * updated parameters."""
 
     def init(params: Any) -> AverageState:
-        return AverageState(jax.tree.map(jnp.copy, params))  # a copy: an alias of a donated buffer crashes the step
+        # A copy: an alias of a donated buffer crashes the step.
+        return AverageState(jax.tree.map(jnp.copy, params), jnp.int32(0))
 
     def update(updates: Any, state: AverageState, params: Any) -> tuple[Any, AverageState]:
         new = optax.apply_updates(params, updates)
-        return updates, AverageState(jax.tree.map(lambda a, p: a + (1 - decay) * (p - a), state.average, new))
+        keep = jnp.minimum(decay, (1 + state.count) / (10 + state.count))
+        average = jax.tree.map(lambda a, p: a + (1 - keep).astype(a.dtype) * (p - a), state.average, new)
+        return updates, AverageState(average, state.count + 1)
 
     return optax.GradientTransformation(init, update)
 
@@ -132,8 +137,6 @@ def _direction(
         if settings["nesterov"] and not momentum:
             raise config.UserError("config.optim.nesterov needs optim.momentum above 0")
         return decay, optax.trace(momentum, nesterov=settings["nesterov"]) if momentum else optax.identity()
-    if settings["nesterov"]:
-        raise config.UserError(f"config.optim.nesterov belongs to sgd; optim.name is '{name}'")
     b1, b2 = check_range("b1", settings["b1"], 0, 1), check_range("b2", settings["b2"], 0, 1)
     adam = optax.scale_by_adam(b1, b2, check_range("eps", settings["eps"], 0, float("inf")))
     return {"adam": (decay, adam), "adamw": (adam, decay), "lamb": (adam, decay, optax.scale_by_trust_ratio())}[name]

@@ -92,11 +92,25 @@ def rows(batch_size: int) -> jax.Array:
 
 def replicas_agree(tree: Any) -> bool:
     """True when all devices hold bit-identical copies of every leaf."""
+    return not disagreeing(tree)
+
+
+def disagreeing(tree: Any) -> list[str]:
+    """Paths of the leaves of which the devices hold different copies, as "stats/norm/mean"."""
+
     def agrees(leaf: jax.Array) -> bool:
         first, *others = (np.asarray(shard.data).tobytes() for shard in leaf.addressable_shards)
         return all(other == first for other in others)
 
-    return all(agrees(leaf) for leaf in jax.tree.leaves(tree))
+    leaves = jax.tree.leaves_with_path(tree)
+    return [jax.tree_util.keystr(path, simple=True, separator="/") for path, leaf in leaves if not agrees(leaf)]
+
+
+def check_replicas(tree: Any) -> None:
+    """Raises UserError when devices have drifted apart, which a forgotten sum over devices does without a word."""
+    odd = disagreeing(tree)
+    if odd:
+        raise UserError(f"devices hold different values of {odd[0]} and {len(odd) - 1} more; BatchNorm must be cvjax.layers.norm's")
 
 
 def agree_to_stop(received: list[int], step: int) -> bool:

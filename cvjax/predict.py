@@ -52,6 +52,7 @@ def predict_files(config: ConfigDict, folder: Path, paths: list[str], which: str
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out={out} cannot be written: {error.strerror}") from None
+    done = 0
     with open(out / "predictions.jsonl", "w") as lines:
         for file, name in files:
             try:
@@ -65,6 +66,9 @@ def predict_files(config: ConfigDict, folder: Path, paths: list[str], which: str
             Image.fromarray(e.task.draw(picture, row, e.info)).save(out / name)
             lines.write(json.dumps({"file": str(file), "drawn": name, **e.task.describe(row, e.info)}) + "\n")
             print(f"{file}: {' '.join(e.task.caption(row, e.info)[0].split())}")
+            done += 1
+    if not done:
+        raise UserError("none of the pictures could be read")
     print(f"pictures and predictions.jsonl are in {out}")
 
 

@@ -46,6 +46,20 @@ def check_names(config: ConfigDict) -> None:
                 raise UserError(f"config.{section}.{key} is unknown{did_you_mean(key, allowed)}; have: {', '.join(allowed)}")
 
 
+def forget_leftovers(config: ConfigDict, assignments: list[tuple[str, str]]) -> None:
+    """Where the command line names another model, task or source: drops the file's settings for the one it had named.
+
+    What the loop itself reads of the section (splits, batch size, ...) stays, and what the command line sets.
+    """
+    given = [key for key, _ in assignments]
+    general = ["name", *_parameters(HERE / "build.py", "Loading")]
+    for section in NAMED:
+        if f"{section}.name" in given:
+            with config.unlocked():
+                for key in [key for key in config[section] if key not in general and f"{section}.{key}" not in given]:
+                    del config[section][key]
+
+
 def keys(section: str, settings: ConfigDict) -> list[str]:
     """The keys that a section may have, given its `name`."""
     name = settings["name"] if "name" in settings else ""

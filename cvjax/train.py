@@ -77,6 +77,8 @@ def _loop(e: Experiment, update: Callable, state: State, memory: dict, evaluator
             data = next(batches)
         state, values = update(state, rows, data)
         window.append((number, values))
+        if number == first + 1:
+            parallel.check_replicas(state)
         stopping = parallel.agree_to_stop(stop, number) and number < total
         evaluating = due(number, eval_every, last=number == total)
         saving = due(number, save_every, last=stopping or number == total)

@@ -87,6 +87,15 @@ def test_a_tuple_that_the_file_leaves_out_keeps_its_kinds():
     assert config.image.mean == (0.5, 0.5, 1) and config.optim.boundaries == ("1 epochs", "2 epochs")
 
 
+def test_another_model_by_name_drops_the_old_ones_settings():
+    config = tiny(data={"cache": "device"})
+    given = [("data.name", "digits"), ("data.workers", "3")]
+    configs.override(config, given)
+    schema.forget_leftovers(config, given)
+    check_names(config)
+    assert "num_classes" not in config.data and config.data.cache == "device" and config.data.workers == 3
+
+
 def test_override_may_set_what_the_file_leaves_at_its_default():
     config = tiny()
     configs.override(config, [("train.patience", "2 epochs"), ("optim.nesterov", "true"), ("optim.clip", "1.5"), ("train.keep", "3")])

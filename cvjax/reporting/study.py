@@ -21,7 +21,8 @@ class Group:
 
     @property
     def finished(self) -> list[Run]:
-        return [run for run in self.runs if run.finished]
+        """One finished run a seed: a repetition of the same seed says nothing about the spread over seeds."""
+        return list({runs.setting(run, "seed"): run for run in self.runs if run.finished}.values())
 
     def final(self, metric: str) -> list[float]:
         """What its finished runs ended with; runs that failed or still run have no say."""

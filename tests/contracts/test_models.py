@@ -39,7 +39,7 @@ def forward(model, variables, inputs, train):
 def test_file_is_complete(name):
     file = lookup.find("models", name)
     assert file.VARIANTS and isinstance(file.TINY, dict)
-    assert re.search(r"arXiv:\d{4}\.\d{4,5}|et al\.|\(\w+ \d{4}\)", file.__doc__), "the header cites its paper"
+    assert re.search(r"arXiv:\d{4}\.\d{4,5}|\b(19|20)\d\d\b", file.__doc__), "the header cites its paper, with the year"
     fields = set(inspect.signature(file.Model).parameters) - {"name", "parent"}
     assert len(fields) < 10, f"a constructor keeps under ten fields: {sorted(fields)}"
 
