@@ -123,7 +123,11 @@ class Clock:
 
     def restart(self) -> None:
         """Forgets what has passed: it was an evaluation or a checkpoint, not training."""
-        self._start, self._waited = time.perf_counter(), 0.0
+        self._start, self._waited, self._images = time.perf_counter(), 0.0, 0
+
+    def step(self, images: int) -> None:
+        """Counts the images of a step that was handed to the devices."""
+        self._images += images
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -131,9 +135,9 @@ class Clock:
         yield
         self._waited += time.perf_counter() - start
 
-    def read(self, images: int) -> dict[str, float]:
+    def read(self) -> dict[str, float]:
         """Images per second and the share of time waiting for data (0-1); starts a new window."""
         passed = max(time.perf_counter() - self._start, 1e-9)
-        values = {"time/images_per_s": images / passed, "time/data_wait": self._waited / passed}
+        values = {"time/images_per_s": self._images / passed, "time/data_wait": self._waited / passed}
         self.restart()
         return values

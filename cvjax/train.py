@@ -77,6 +77,7 @@ def _loop(e: Experiment, update: Callable, state: State, memory: dict, evaluator
             data = next(batches)
         state, values = update(state, rows, data)
         window.append((number, values))
+        clock.step(e.loading.batch_size)
         if number == first + 1:
             parallel.check_replicas(state)
         stopping = parallel.agree_to_stop(stop, number) and number < total
@@ -85,7 +86,7 @@ def _loop(e: Experiment, update: Callable, state: State, memory: dict, evaluator
         if evaluating or saving:
             previous, window = previous + window, []
         if evaluating or saving or due(number, log_every) or number == first + 1:
-            _write(log, previous, clock, e.loading.batch_size)
+            _write(log, previous, clock)
             previous, window = window, []
             workdir.status(folder, "running", step=number, steps=total, best=memory, reason="")
         if evaluating:
@@ -117,12 +118,12 @@ def due(number: int, every: int, last: bool = False) -> bool:
     return number % every == 0 or last
 
 
-def _write(log: Log, window: list, clock: Clock, batch_size: int) -> None:
+def _write(log: Log, window: list, clock: Clock) -> None:
     """Fetches a window of steps and writes a line for each. Raises TrainingFailed at a loss that is not finite."""
     if not window:
         return
     fetched = jax.device_get([values for _, values in window])
-    speed = clock.read(len(window) * batch_size)
+    speed = clock.read()
     for (number, _), values in zip(window, fetched, strict=True):
         values = {f"train/{name}": float(value) for name, value in values.items()}
         log.write(number, values | speed)

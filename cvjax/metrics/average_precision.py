@@ -25,7 +25,7 @@ class MultilabelScores:
         self._targets.append(np.asarray(batch["label"])[valid] >= 0.5)
 
     def result(self) -> dict[str, float]:
-        """`mAP`, `F1_micro`, `F1_macro` (0-1) and `classes_without_positives`."""
+        """`mAP`, `F1_micro`, `F1_macro` (0-1; NaN where no class has a positive) and `classes_without_positives`."""
         empty = np.zeros((0, self.num_classes))
         scores, targets = np.concatenate([empty, *self._scores]), np.concatenate([empty, *self._targets]).astype(bool)
         seen = targets.any(0)
