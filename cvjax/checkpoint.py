@@ -6,7 +6,6 @@ Orbax writes each checkpoint to a temporary name and renames it, in the backgrou
 from pathlib import Path
 from typing import Any
 
-import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
@@ -46,8 +45,7 @@ def restore(checkpoints: ocp.CheckpointManager, like: State, step: int | None = 
         like: a state of the same shapes; only shapes and types are looked at.
     """
     step = checkpoints.latest_step() if step is None else step
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=parallel.everywhere()), like)
-    items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes), memory=ocp.args.JsonRestore())
+    items = ocp.args.Composite(state=ocp.args.StandardRestore(parallel.shapes_everywhere(like)), memory=ocp.args.JsonRestore())
     try:
         found = checkpoints.restore(step, args=items)
     except ValueError as error:

@@ -98,13 +98,8 @@ def load(path: str, arg: str | None = None) -> ConfigDict:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{path}{_line(error, file)}: {type(error).__name__}: {error}") from error
-    if not hasattr(module, "get_config"):
-        raise UserError(f"{path} has no get_config(arg): an experiment file defines one that returns a config")
-    try:
+        if not hasattr(module, "get_config"):
+            raise UserError(f"{path} has no get_config(arg): an experiment file defines one that returns a config")
         config = module.get_config(arg) if inspect.signature(module.get_config).parameters else module.get_config()
     except UserError:
         raise

@@ -42,6 +42,11 @@ def everywhere() -> NamedSharding:
     return NamedSharding(jax.sharding.Mesh(jax.devices(), (AXIS,)), P())
 
 
+def shapes_everywhere(tree: Any) -> Any:
+    """Shapes and types of a tree, to be restored onto every device, whichever devices saved it."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere()), tree)
+
+
 def replicate(tree: Any) -> Any:
     """The same arrays on every local device; copies, so that nothing handed in is donated away."""
     return jax.tree.map(lambda x: jax.device_put(np.array(x), _sharding()), tree)

@@ -86,8 +86,7 @@ def evaluation(e: Experiment) -> Callable:
 
     def step(state: State, batch: dict) -> tuple[dict, dict]:
         batch = device_eval(batch, e.pixels)
-        variables = {"params": optim.averaged(state.params, state.opt), "batch_stats": state.stats}
-        outputs = e.model.apply(variables, e.task.inputs(batch, None), train=False)
+        outputs = _outputs(e, state, batch)
         terms = parallel.psum({name: (term.sum, term.count) for name, term in e.loss(outputs, batch).items()})
         kept = {name: x for name, x in batch.items() if name != "image"} | e.task.decode(outputs)
         return terms, parallel.gather(kept)
@@ -100,8 +99,12 @@ def forward(e: Experiment) -> Callable:
 
     @jax.jit
     def step(state: State, images: jax.Array) -> dict:
-        batch = device_eval({"image": images}, e.pixels)
-        variables = {"params": optim.averaged(state.params, state.opt), "batch_stats": state.stats}
-        return e.task.decode(e.model.apply(variables, e.task.inputs(batch, None), train=False))
+        return e.task.decode(_outputs(e, state, device_eval({"image": images}, e.pixels)))
 
     return step
+
+
+def _outputs(e: Experiment, state: State, batch: dict) -> dict:
+    """What the network says of a batch, with its averaged parameters if there are any."""
+    variables = {"params": optim.averaged(state.params, state.opt), "batch_stats": state.stats}
+    return e.model.apply(variables, e.task.inputs(batch, None), train=False)

@@ -36,8 +36,7 @@ def _stored(folder: Path) -> dict:
         step = checkpoint.best_step(checkpoints)
         if step is None:
             raise UserError(f"config.init='{folder}' has saved no checkpoint yet")
-        saved = checkpoints.item_metadata(step)["state"].tree  # shapes alone: it may have been saved by other devices
-        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=parallel.everywhere()), saved)
+        like = parallel.shapes_everywhere(checkpoints.item_metadata(step)["state"].tree)
         state = checkpoints.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like)))["state"]
     average = [x for path, x in _subtrees(state["opt"]) if path == "average"]
     return {"params": average[0] if average else state["params"], "stats": state["stats"]}
