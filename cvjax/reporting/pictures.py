@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cvjax.lettering import fit, font
+
 if TYPE_CHECKING:
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
 RED, GREEN, INK, QUIET, PAPER, SHADE = "#c4232f", "#1a7f4b", "#1f2328", "#5b646e", "#ffffff", "#f0f2f5"
 GAP, MARGIN, FRAME = 14, 18, 4  # pixels
@@ -90,25 +92,9 @@ def _text(
     mark = {True: "✓ ", False: "✗ ", None: ""}[None if good is None else bool(good)]
     colour = {True: GREEN, False: RED, None: INK}[None if good is None else bool(good)]
     for row, line in enumerate(text.split("\n")):
-        font = _font(size if row == 0 else round(0.92 * size), bold=row == 0)
+        letters = font(size if row == 0 else round(0.92 * size), bold=row == 0)
         left, _, end = (mark * (row == 0) + line).partition("\t")
         y = corner[1] + round(1.4 * size * row)
-        room = width - (font.getlength(end) + 6 if end else 0)
-        draw.text((corner[0], y), _fit(left, font, room), fill=colour if row == 0 else QUIET, font=font)
-        draw.text((corner[0] + width, y), end, fill=colour if row == 0 else QUIET, font=font, anchor="ra")
-
-
-def _fit(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text.rstrip() + "…"
-
-
-def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans as matplotlib brings it: nothing to install, and it has Latin, Greek, Cyrillic and more."""
-    import matplotlib
-    from PIL import ImageFont
-
-    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans{'-Bold' * bold}.ttf", size)
+        room = width - (letters.getlength(end) + 6 if end else 0)
+        draw.text((corner[0], y), fit(left, letters, room), fill=colour if row == 0 else QUIET, font=letters)
+        draw.text((corner[0] + width, y), end, fill=colour if row == 0 else QUIET, font=letters, anchor="ra")

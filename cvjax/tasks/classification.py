@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Key
 
+from cvjax import lettering
 from cvjax.ops import losses
 from cvjax.state import Term
-from cvjax.tasks import _draw
 
 NEEDS = ()
 TINY = {"name": "resnet", "variant": 8}  # the smallest model to test this task with
@@ -60,7 +60,7 @@ def host_metrics(info) -> None:
 def draw(image: np.ndarray, row: dict, info) -> np.ndarray:
     """The picture, enlarged if small, with its best classes and their probabilities written under it; uint8 h w 3."""
     best = zip(row["top"], row["confidence"], strict=True)
-    return _draw.scores(image, [(info.classes[int(i)], float(p)) for i, p in best])
+    return lettering.scores(image, [(info.classes[int(i)], float(p)) for i, p in best])
 
 
 def _over_valid(batch: dict, score) -> tuple[Float32[Array, ""], Float32[Array, ""]]:

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
+from cvjax import lettering
 from cvjax.metrics.average_precision import MultilabelScores
 from cvjax.ops import losses
 from cvjax.state import Term
-from cvjax.tasks import _draw
 
 NEEDS = ()
 TINY = {"name": "resnet", "variant": 8}  # the smallest model to test this task with
@@ -46,7 +46,7 @@ def draw(image: np.ndarray, row: dict, info) -> np.ndarray:
     """The picture over its labels (0.5 or more), at most eight, likeliest first; if none, the likeliest class."""
     order = np.argsort(-row["probability"])
     shown = [i for i in order[:8] if row["probability"][i] >= 0.5] or order[:1]
-    return _draw.scores(image, [(info.classes[i], float(row["probability"][i])) for i in shown])
+    return lettering.scores(image, [(info.classes[i], float(row["probability"][i])) for i in shown])
 
 
 def caption(row: dict, info) -> tuple[str, bool | None]:

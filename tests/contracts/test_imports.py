@@ -14,10 +14,10 @@ MAY = {
     "ops": ("ops",),
     "layers": ("layers", "ops"),
     "models": ("models", "layers", "ops"),
-    "tasks": ("tasks", "ops", "metrics", "state"),
+    "tasks": ("tasks", "ops", "metrics", "state", "lettering"),
     "metrics": ("metrics",),
     "data": ("data", "ops", "config", "environment"),
-    "reporting": ("reporting", "config"),
+    "reporting": ("reporting", "config", "lettering"),
 }
 CLOSED_TO_CORE = ("models", "tasks")  # the loop knows no model, task or data source by name
 
