@@ -74,9 +74,7 @@ def _cvjax(files: list[str], args: argparse.Namespace):
     source = Source(Info(("any",), len(items)), partial(folder._read, items, {"any": 0}, False))
     rng = np.random.default_rng(0)
     while True:  # a round is a pipeline of its own, that nothing of it is made outside the measured time
-        steps = rng.permutation(len(items))[: len(items) // args.batch_size * args.batch_size].reshape(
-            -1, args.batch_size
-        )
+        steps = rng.permutation(len(items))[: len(items) // args.batch_size * args.batch_size].reshape(-1, args.batch_size)
         tasks = [Task(step, 0, tuple(indices.tolist())) for step, indices in enumerate(steps)]
         with _pipeline.Batches(source, partial(_view, _augment), 0, tasks, args.workers, args.kind) as batches:
             yield sum(len(batch["image"]) for batch in batches)
@@ -130,9 +128,7 @@ def _serve(rounds, args: argparse.Namespace) -> None:
     for _ in sys.stdin:
         cpu, wall = _cpu_seconds(), time.perf_counter()
         images = next(rounds)
-        print(
-            json.dumps({"images": images, "wall": time.perf_counter() - wall, "cpu": _cpu_seconds() - cpu}), flush=True
-        )
+        print(json.dumps({"images": images, "wall": time.perf_counter() - wall, "cpu": _cpu_seconds() - cpu}), flush=True)
     os._exit(0)  # workers that live on would only be waited for
 
 
@@ -159,10 +155,7 @@ def _ask(process: subprocess.Popen) -> dict:
 
 
 def _report(rounds: dict[str, list[dict]], args: argparse.Namespace) -> None:
-    print(
-        f"{args.rounds} rounds of {rounds['cvjax'][0]['images']} images, batch {args.batch_size}, "
-        f"{args.workers} workers each"
-    )
+    print(f"{args.rounds} rounds of {rounds['cvjax'][0]['images']} images, batch {args.batch_size}, {args.workers} workers each")
     print("            images/s   images/cpu-s")
     for name, results in rounds.items():
         print(f"{name:10} {_median(results, 'wall'):9.0f} {_median(results, 'cpu'):14.0f}")
@@ -171,10 +164,7 @@ def _report(rounds: dict[str, list[dict]], args: argparse.Namespace) -> None:
             ours["images"] / ours[clock] * theirs[clock] / theirs["images"]
             for ours, theirs in zip(rounds["cvjax"], rounds["torch"], strict=True)
         ]
-        print(
-            f"cvjax / torch, {what}: median {statistics.median(ratios):.2f}, "
-            f"range {min(ratios):.2f} to {max(ratios):.2f}"
-        )
+        print(f"cvjax / torch, {what}: median {statistics.median(ratios):.2f}, range {min(ratios):.2f} to {max(ratios):.2f}")
 
 
 def _median(results: list[dict], clock: str) -> float:

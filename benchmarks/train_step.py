@@ -26,10 +26,7 @@ def main() -> None:
         _serve({"cvjax": _cvjax, "torch": _torch}[args.half], args)
         return
     for net in (int(net) for net in args.nets.split(",")):
-        halves = {
-            "cvjax": _start(sys.executable, "cvjax", net, args),
-            "torch": _start(args.torch_python, "torch", net, args),
-        }
+        halves = {"cvjax": _start(sys.executable, "cvjax", net, args), "torch": _start(args.torch_python, "torch", net, args)}
         rounds: dict[str, list[dict]] = {name: [] for name in halves}
         for _ in range(args.rounds + 1):
             for name, process in halves.items():

@@ -172,8 +172,14 @@ def initial_state(experiment: Experiment, restoring: bool = False) -> tuple[Stat
         params, stats, fresh = transfer.initialise(params, stats, experiment.init)
         print(f"from {experiment.init}" + (f"; initialised anew: {', '.join(fresh)}" if fresh else ""))
     optimiser, schedule = configs.call(
-        "optim", optim.make, experiment.config.optim.to_dict(), params=params, total_steps=experiment.total_steps,
-        steps_per_epoch=experiment.steps_per_epoch, layer=getattr(experiment.model_file, "layer", None))
+        "optim",
+        optim.make,
+        experiment.config.optim.to_dict(),
+        params=params,
+        total_steps=experiment.total_steps,
+        steps_per_epoch=experiment.steps_per_epoch,
+        layer=getattr(experiment.model_file, "layer", None),
+    )
     state = State(step=jnp.int32(0), params=params, stats=stats, opt=jax.jit(optimiser.init)(params))
     return parallel.replicate(state), optimiser, schedule
 

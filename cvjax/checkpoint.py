@@ -16,8 +16,9 @@ from cvjax.state import State
 
 def manager(workdir: Path, keep: int = 2, mode: str = "max") -> ocp.CheckpointManager:
     """Checkpoints of a run: the last `keep`, and the best by the monitored value (`mode` "max" or "min")."""
-    best = policies.BestN(get_metric_fn=lambda metrics: metrics["monitored"], reverse=mode == "min", n=1,
-                          keep_checkpoints_without_metrics=False)
+    best = policies.BestN(
+        get_metric_fn=lambda metrics: metrics["monitored"], reverse=mode == "min", n=1, keep_checkpoints_without_metrics=False
+    )
     options = ocp.CheckpointManagerOptions(
         preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(n=keep), best]),
         step_name_format=ocp.step.standard_name_format(step_format_fixed_length=8),

@@ -81,8 +81,18 @@ def fake_data(config: ConfigDict) -> ConfigDict:
     """The `data` section of `config`, with the source replaced by the fake one of the same task and image size."""
     pipeline = {key: config.data[key] for key in ("cache", "workers", "worker_kind") if key in config.data}
     batch = min(16, config.data.batch_size)
-    return ConfigDict(dict(name="fake", train="train", val="val", batch_size=batch, task=config.task.name,
-                           size=config.image.size, num_examples=2 * batch, **pipeline))
+    return ConfigDict(
+        dict(
+            name="fake",
+            train="train",
+            val="val",
+            batch_size=batch,
+            task=config.task.name,
+            size=config.image.size,
+            num_examples=2 * batch,
+            **pipeline,
+        )
+    )
 
 
 # ---- reading

@@ -41,11 +41,7 @@ def first_line(path: Path) -> str:
     try:
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     except (SyntaxError, UnicodeDecodeError) as error:
-        return (
-            f"(does not parse: {error.msg}, line {error.lineno})"
-            if isinstance(error, SyntaxError)
-            else "(not UTF-8 text)"
-        )
+        return f"(does not parse: {error.msg}, line {error.lineno})" if isinstance(error, SyntaxError) else "(not UTF-8 text)"
     return text.splitlines()[0].strip() if text and text.strip() else "(no docstring)"
 
 
@@ -64,8 +60,7 @@ def _heading(heading: str) -> str:
 def _plain(found: dict[str, list[Entry]]) -> str:
     width = max(len(entry.name) for group in found.values() for entry in group)
     blocks = [
-        "\n".join([_heading(heading), *(f"  {entry.name:<{width}}  {entry.text}" for entry in group)])
-        for heading, group in found.items()
+        "\n".join([_heading(heading), *(f"  {entry.name:<{width}}  {entry.text}" for entry in group)]) for heading, group in found.items()
     ]
     return "\n\n".join(blocks)
 
@@ -78,13 +73,7 @@ def _coloured(found: dict[str, list[Entry]]) -> str:
     console = Console(file=io.StringIO(), force_terminal=True, highlight=False)
     width = max(len(entry.name) for group in found.values() for entry in group)
     for heading, group in found.items():
-        table = Table(
-            box=None,
-            show_header=False,
-            padding=(0, 2, 0, 0),
-            title=Text(_heading(heading), style="bold"),
-            title_justify="left",
-        )
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), title=Text(_heading(heading), style="bold"), title_justify="left")
         table.add_column(style="cyan", no_wrap=True, min_width=width)
         table.add_column()
         for entry in group:

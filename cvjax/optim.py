@@ -128,9 +128,7 @@ def _average(decay: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
-def _direction(
-    name: str, decay: optax.GradientTransformation, **settings: Any
-) -> tuple[optax.GradientTransformation, ...]:
+def _direction(name: str, decay: optax.GradientTransformation, **settings: Any) -> tuple[optax.GradientTransformation, ...]:
     """The part that tells the optimisers apart: from gradient (plus decay) to the direction of a step of length lr."""
     if name == "sgd":
         momentum = check_range("momentum", settings["momentum"], 0, 1)
@@ -146,9 +144,7 @@ def _scale_layers(params: Any, decay: float, layer: Layer | None) -> optax.Gradi
     if not 0 < decay <= 1:
         raise config.UserError(f"config.optim.layer_decay is {decay}; it must be above 0 and at most 1")
     if layer is None:
-        raise config.UserError(
-            f"config.optim.layer_decay is {decay}, but the model file has no layer(path); set it to 1 or write one"
-        )
+        raise config.UserError(f"config.optim.layer_decay is {decay}, but the model file has no layer(path); set it to 1 or write one")
     numbers = jax.tree.map(layer, _paths(params))
     last = max(jax.tree.leaves(numbers))
 
@@ -183,9 +179,7 @@ def _found(params: Any, pattern: str, key: str) -> Any:
         except re.error as error:
             raise config.UserError(f"config.optim.{key} '{pattern}' is not a regular expression: {error}") from None
         if not part or not any(expression.search(path) for path in jax.tree.leaves(paths)):
-            raise config.UserError(
-                f"config.optim.{key}: '{part}' matches no parameter; top-level names: {', '.join(params)}"
-            )
+            raise config.UserError(f"config.optim.{key}: '{part}' matches no parameter; top-level names: {', '.join(params)}")
     return jax.tree.map(lambda path: bool(re.search(pattern, path)), paths)
 
 

@@ -106,9 +106,7 @@ def make(
     ends = _boundary_steps(boundaries, schedule, total_steps, steps_per_epoch)
     if schedule == "onecycle":
         if warmup_lr or warmup_shape != "linear":
-            raise config.UserError(
-                "config.optim: warmup_lr and warmup_shape do not go with 'onecycle', which rises by itself"
-            )
+            raise config.UserError("config.optim: warmup_lr and warmup_shape do not go with 'onecycle', which rises by itself")
         return onecycle(lr, total_steps, warmup_steps or 0.3 * total_steps)
     main = {
         "constant": lambda: constant(lr),

@@ -49,8 +49,9 @@ def _gradients(e: Experiment, state: State, micros: dict, keys: jax.Array) -> tu
 
     def terms(params: Any, stats: Any, micro: dict, key: jax.Array) -> tuple[dict[str, Term], Any]:
         inputs = e.task.inputs(micro, key)
-        outputs, changed = e.model.apply({"params": params, "batch_stats": stats}, inputs, train=True,
-                                         rngs={"dropout": key}, mutable=["batch_stats"])
+        outputs, changed = e.model.apply(
+            {"params": params, "batch_stats": stats}, inputs, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
+        )
         return e.loss(outputs, micro), changed.get("batch_stats", {})
 
     def objective(params: Any, stats: Any, micro: dict, key: jax.Array, counts: dict | None) -> tuple[jax.Array, tuple]:

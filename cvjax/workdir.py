@@ -74,16 +74,23 @@ def describe_start(folder: Path, e: Experiment, state: State, start: int) -> Non
     starts = json.loads((folder / "run.json").read_text()) if (folder / "run.json").exists() else []
     commit, diff = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
     (folder / "code.diff").write_text(diff if len(diff) < 1_000_000 else "too large to keep\n")
-    starts.append({
-        "time": now(), "command": ["python", *sys.argv], "step": start, "host": socket.gethostname(), "pid": os.getpid(),
-        "python": platform.python_version(), "system": platform.platform(),
-        "versions": {name: metadata.version(name) for name in PACKAGES if _installed(name)},
-        "devices": [device.device_kind for device in jax.devices()],
-        "environment": {k: v for k, v in os.environ.items() if k.startswith(("JAX_", "XLA_", "CVJAX_", "SLURM_JOB", "SLURM_RESTART"))},
-        "git": {"commit": commit.strip() or None, "dirty": bool(diff)},
-        "parameters": sum(int(np.prod(x.shape)) for x in jax.tree.leaves(state.params)),
-        "multiply_adds": describe.multiply_adds(e.model, e.blank()),
-    })
+    starts.append(
+        {
+            "time": now(),
+            "command": ["python", *sys.argv],
+            "step": start,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "versions": {name: metadata.version(name) for name in PACKAGES if _installed(name)},
+            "devices": [device.device_kind for device in jax.devices()],
+            "environment": {k: v for k, v in os.environ.items() if k.startswith(("JAX_", "XLA_", "CVJAX_", "SLURM_JOB", "SLURM_RESTART"))},
+            "git": {"commit": commit.strip() or None, "dirty": bool(diff)},
+            "parameters": sum(int(np.prod(x.shape)) for x in jax.tree.leaves(state.params)),
+            "multiply_adds": describe.multiply_adds(e.model, e.blank()),
+        }
+    )
     write_json(folder / "run.json", starts)
 
 
@@ -101,8 +108,12 @@ def keep_predictions(folder: Path, e: Experiment, split: str, rows: dict[str, np
     said = [e.task.caption({name: x[i] for name, x in rows.items()}, source.info) for i in range(len(rows["label"]))]
     wrong = [i for i, (_, right) in enumerate(said) if right is False][: PICTURES // 3]
     shown = (wrong + [i for i in range(len(said)) if i not in wrong])[:PICTURES]
-    prediction_grid([source[i]["image"] for i in shown], [said[i][0] for i in shown], [said[i][1] for i in shown],
-                    folder / "images" / f"{name or 'predictions'}.png")
+    prediction_grid(
+        [source[i]["image"] for i in shown],
+        [said[i][0] for i in shown],
+        [said[i][1] for i in shown],
+        folder / "images" / f"{name or 'predictions'}.png",
+    )
 
 
 def status(folder: Path, state: str, **facts: object) -> None:

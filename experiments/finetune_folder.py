@@ -23,8 +23,18 @@ def get_config(arg=""):
         data=dict(name="folder", root=a.root, split_fraction=a.split_fraction, train="train", val="val", batch_size=32),
         image=dict(size=32 if a.smoke else a.size, crop_fraction=0.875),
         augment=dict(crop="resized", scale=(0.35, 1.0), flip=True, randaugment=(2, 9), mixup=0.2),
-        optim=dict(name="adamw", lr=1e-3, weight_decay=0.05, decay_vectors=False, schedule="cosine", warmup="2 epochs",
-                   clip=1.0, ema=0.99, freeze="", layer_decay=1.0),
+        optim=dict(
+            name="adamw",
+            lr=1e-3,
+            weight_decay=0.05,
+            decay_vectors=False,
+            schedule="cosine",
+            warmup="2 epochs",
+            clip=1.0,
+            ema=0.99,
+            freeze="",
+            layer_decay=1.0,
+        ),
         train=dict(duration="30 epochs", log_every="10 steps", eval_every="1 epochs", checkpoint_every="5 epochs"),
     )
     return smoke(config, variant=18) if a.smoke else config

@@ -22,8 +22,16 @@ def get_config(arg=""):
         data=dict(name="tfds", dataset="imagenet2012", train="train", val="validation", batch_size=a.batch, workers=0),
         image=dict(size=32 if a.smoke else 224, crop_fraction=0.875),
         augment=dict(crop="resized", scale=(0.08, 1.0), flip=True),
-        optim=dict(name="sgd", lr=0.1 * a.batch / 256, momentum=0.9, nesterov=True, weight_decay=1e-4, decay_vectors=False,
-                   schedule="cosine", warmup="5 epochs"),
+        optim=dict(
+            name="sgd",
+            lr=0.1 * a.batch / 256,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=1e-4,
+            decay_vectors=False,
+            schedule="cosine",
+            warmup="5 epochs",
+        ),
         train=dict(duration="90 epochs", log_every="100 steps", eval_every="1 epochs", checkpoint_every="1 epochs"),
     )
     return smoke(config, variant=18) if a.smoke else config

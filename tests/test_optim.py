@@ -45,9 +45,7 @@ def close(got, want, rtol=2e-5):
 
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_sgd_is_torchs(nesterov):
-    def step(
-        p, g, slots, count
-    ):  # torch.optim.SGD: decay into the gradient, buffer without dampening, lr outside of it
+    def step(p, g, slots, count):  # torch.optim.SGD: decay into the gradient, buffer without dampening, lr outside of it
         g = g + 0.01 * p
         buffer = 0.9 * slots[0] + g
         return p - 0.1 * (g + 0.9 * buffer if nesterov else buffer), [buffer]

@@ -99,18 +99,14 @@ def test_one_run_says_what_how_good_on_how_many_how_long(tmp_path: Path):
     assert page == run / "report.html" and "resnet 8 on digits" in text
     assert "80 % top-1 accuracy on 10 test examples after 3 epochs, trained in 1 min 3 s on 2 × cuda." in text
     assert "best test top-1 accuracy 90 % at epoch 2" in text
-    assert (
-        "python launch.py '--name=a b'" in text and "0123456789ab with uncommitted changes" in text and "78,042" in text
-    )
+    assert "python launch.py '--name=a b'" in text and "0123456789ab with uncommitted changes" in text and "78,042" in text
     assert pixels(run / "curves.png").shape[1] > 1000
 
 
 def test_predictions_and_confusions_are_on_the_page(tmp_path: Path):
     run = write_run(tmp_path / "r")
     (run / "eval").mkdir(), (run / "images").mkdir()
-    np.savez(
-        run / "eval" / "val.npz", label=[0, 0, 0, 0, 1, 1], prediction=[0, 1, 1, 0, 1, 1], probability=np.zeros((6, 2))
-    )
+    np.savez(run / "eval" / "val.npz", label=[0, 0, 0, 0, 1, 1], prediction=[0, 1, 1, 0, 1, 1], probability=np.zeros((6, 2)))
     prediction_grid([np.zeros((8, 8), np.uint8)], ["x"], [True], run / "images" / "predictions.png")
     text = read(report(run))
     assert "4 of 6 right" in text and "Confusions (test)" in text
@@ -127,9 +123,7 @@ def test_a_test_split_is_the_headline_and_the_best_stays_validation(tmp_path: Pa
     (run / "config.json").write_text(json.dumps(config)), (run / "status.json").write_text(json.dumps(status))
     (run / "eval").mkdir()
     np.savez(
-        run / "eval" / "test.npz",
-        label=np.arange(10) % 2,
-        top=np.stack([(np.arange(10) < 7) == (np.arange(10) % 2), np.zeros(10)], 1),
+        run / "eval" / "test.npz", label=np.arange(10) % 2, top=np.stack([(np.arange(10) < 7) == (np.arange(10) % 2), np.zeros(10)], 1)
     )
     text = read(report(run))
     assert "70 % top-1 accuracy on 10 test examples" in text and "best validation top-1 accuracy 90 %" in text
@@ -189,13 +183,8 @@ def test_seeds_are_averaged_and_sorted_by_hand_computed_numbers(tmp_path: Path):
     text = read(report(tmp_path))
     markdown = (tmp_path / "results.md").read_text().splitlines()
     assert markdown[0].startswith("| optim.lr | finished | best test top-1 accuracy | final test top-1 accuracy |")
-    assert markdown[2].startswith("| 0.3 | 1 of 1 | 95.00 % |") and markdown[3].startswith(
-        "| 0.1 | 3 of 3 | 93.0 ± 3.6 % |"
-    )
-    assert (
-        "optim.lr = 0.3: 95.00 % best test top-1 accuracy (n = 1), the best of 2 settings; 4 of 4 runs finished."
-        in text
-    )
+    assert markdown[2].startswith("| 0.3 | 1 of 1 | 95.00 % |") and markdown[3].startswith("| 0.1 | 3 of 3 | 93.0 ± 3.6 % |")
+    assert "optim.lr = 0.3: 95.00 % best test top-1 accuracy (n = 1), the best of 2 settings; 4 of 4 runs finished." in text
 
 
 def test_unfinished_runs_are_listed_and_stay_out_of_the_means(tmp_path: Path):

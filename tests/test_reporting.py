@@ -32,8 +32,7 @@ def test_spread_has_the_digits_that_mean_something(name: str, numbers: list[floa
 
 
 @pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [(0.04, "0.0 s"), (59, "59 s"), (63, "1 min 3 s"), (3600, "1 h"), (12000, "3 h 20 min"), (187200, "2 d 4 h")],
+    ("seconds", "expected"), [(0.04, "0.0 s"), (59, "59 s"), (63, "1 min 3 s"), (3600, "1 h"), (12000, "3 h 20 min"), (187200, "2 d 4 h")]
 )
 def test_duration(seconds: float, expected: str):
     assert words.duration(seconds) == expected
@@ -64,9 +63,7 @@ def test_long_curves_are_averaged_not_sampled():
     assert len(x) == figures.POINTS and np.abs(y - 0.5).max() < 0.2
 
 
-@pytest.mark.parametrize(
-    "shape", [(8, 8), (8, 8, 1), (32, 32, 3), (500, 300, 3), (120, 500, 3), (1, 1, 3), (2, 400, 3)]
-)
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1), (32, 32, 3), (500, 300, 3), (120, 500, 3), (1, 1, 3), (2, 400, 3)])
 def test_grid_takes_any_size_and_keeps_the_aspect(tmp_path: Path, shape: tuple[int, ...]):
     image = np.full(shape, 200, np.uint8)
     image[0, 0] = 200
@@ -78,9 +75,7 @@ def test_grid_takes_any_size_and_keeps_the_aspect(tmp_path: Path, shape: tuple[i
 
 
 def test_grid_marks_only_the_wrong_ones_in_red(tmp_path: Path):
-    sheet = pixels(
-        prediction_grid([np.zeros((8, 8, 3), np.uint8)] * 3, ["a", "b", "c"], [True, False, None], tmp_path / "x.png")
-    )
+    sheet = pixels(prediction_grid([np.zeros((8, 8, 3), np.uint8)] * 3, ["a", "b", "c"], [True, False, None], tmp_path / "x.png"))
     red = [(sheet[:, i * 194 + 18 : i * 194 + 198] == (0xC4, 0x23, 0x2F)).all(-1).sum() for i in range(3)]
     assert red[0] == red[2] == 0 and red[1] > 4 * 4 * 170
 

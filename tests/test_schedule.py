@@ -20,17 +20,13 @@ HE = {"schedule": "step", "boundaries": ("32000 steps", "48000 steps"), "total_s
 
 
 def test_the_he_recipe():
-    np.testing.assert_allclose(
-        trace([0, 31999, 32000, 47999, 48000, 63999], **HE), [0.1, 0.1, 0.01, 0.01, 0.001, 0.001], rtol=1e-6
-    )
+    np.testing.assert_allclose(trace([0, 31999, 32000, 47999, 48000, 63999], **HE), [0.1, 0.1, 0.01, 0.01, 0.001, 0.001], rtol=1e-6)
 
 
 def test_resnet_110s_warmup_ends():
     """0.01 for 400 steps and then 0.1 again, which two published reproductions get silently wrong."""
     warmup = {"warmup": "400 steps", "warmup_lr": 0.01, "warmup_shape": "constant"}
-    np.testing.assert_allclose(
-        trace([0, 399, 400, 31999, 32000, 48000], **HE, **warmup), [0.01, 0.01, 0.1, 0.1, 0.01, 0.001], rtol=1e-6
-    )
+    np.testing.assert_allclose(trace([0, 399, 400, 31999, 32000, 48000], **HE, **warmup), [0.01, 0.01, 0.1, 0.1, 0.01, 0.001], rtol=1e-6)
 
 
 def test_constant_and_its_warmup():
@@ -51,9 +47,7 @@ def test_cosine_goes_from_the_end_of_the_warmup_to_the_final_value():
 
 
 def test_linear():
-    np.testing.assert_allclose(
-        trace([0, 25, 50, 100], schedule="linear", final_lr=0.02), [0.1, 0.08, 0.06, 0.02], rtol=1e-6
-    )
+    np.testing.assert_allclose(trace([0, 25, 50, 100], schedule="linear", final_lr=0.02), [0.1, 0.08, 0.06, 0.02], rtol=1e-6)
 
 
 def test_rsqrt_halves_at_four_times_the_warmup():

@@ -157,9 +157,7 @@ def _scale(example: Example, height: int, width: int, enlarge: str = "linear") -
     if image.shape[:2] == (height, width):
         return example
     if image.shape[0] > 2 * height or image.shape[1] > 2 * width:
-        how = (
-            cv2.INTER_AREA
-        )  # the others would skip pixels; up to a factor of two bilinear reads them all, five times faster
+        how = cv2.INTER_AREA  # the others would skip pixels; up to a factor of two bilinear reads them all, five times faster
     elif height > image.shape[0] or width > image.shape[1]:
         how = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}[enlarge]
     else:
@@ -185,9 +183,7 @@ def _scale_fields(example: Example, old: tuple[int, int], new: tuple[int, int]) 
 def _mirror(example: Example) -> Example:
     width = example["image"].shape[1]
     image = example["image"]
-    mirrored = cv2.flip(image, 1).reshape(
-        image.shape
-    )  # a copy in order: stacking NumPy's reversed view takes ten times as long
+    mirrored = cv2.flip(image, 1).reshape(image.shape)  # a copy in order: stacking NumPy's reversed view takes ten times as long
     out = {**example, "image": mirrored}
     if "boxes" in example:
         x0, y0, x1, y1 = example["boxes"].T

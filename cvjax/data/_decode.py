@@ -56,9 +56,7 @@ class Encoded:
         return decode(self.data, at_least=at_least, rows=rows)
 
 
-def decode(
-    data: bytes, channels: int = 3, at_least: tuple[int, int] | None = None, rows: int | None = None
-) -> np.ndarray:
+def decode(data: bytes, channels: int = 3, at_least: tuple[int, int] | None = None, rows: int | None = None) -> np.ndarray:
     """Pixels of an image file, uint8 h w c, upright.
 
     Args:
@@ -128,9 +126,7 @@ def _jpeg_header(data: bytes) -> _Header | None:
     return None
 
 
-def _decode_jpeg(
-    data: bytes, header: _Header, channels: int, at_least: tuple[int, int] | None, rows: int | None
-) -> np.ndarray | None:
+def _decode_jpeg(data: bytes, header: _Header, channels: int, at_least: tuple[int, int] | None, rows: int | None) -> np.ndarray | None:
     turn, kept = _orientation(data, header), data
     tall, wide = at_least or (0, 0)
     if turn >= 5:
@@ -162,18 +158,11 @@ def _plain_png(data: bytes) -> bool:
     """Whether a PNG is of 8 bits, grey or RGB, upright and all opaque: small pictures decode three times faster by
     OpenCV.
     """
-    return (
-        data[:8] == b"\x89PNG\r\n\x1a\n"
-        and data[24:26] in (b"\x08\0", b"\x08\2")
-        and b"eXIf" not in data
-        and b"tRNS" not in data
-    )
+    return data[:8] == b"\x89PNG\r\n\x1a\n" and data[24:26] in (b"\x08\0", b"\x08\2") and b"eXIf" not in data and b"tRNS" not in data
 
 
 def _decode_png(data: bytes, channels: int) -> np.ndarray | None:
-    pixels = cv2.imdecode(
-        np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR_RGB
-    )
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR_RGB)
     return pixels[..., None] if channels == 1 and pixels is not None else pixels  # None: damaged, Pillow says how
 
 

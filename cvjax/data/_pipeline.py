@@ -110,9 +110,7 @@ def _my_rows(batch_size: int, process_index: int, process_count: int) -> slice:
 class Batches(Iterator[Rows]):
     """Batches in order, made ahead of time by workers. `close()` stops them; so do the end and an error."""
 
-    def __init__(
-        self, source: Source, transform: Callable, seed: int | None, tasks: Iterable[Task], workers: int, kind: str
-    ):
+    def __init__(self, source: Source, transform: Callable, seed: int | None, tasks: Iterable[Task], workers: int, kind: str):
         self._parts = workers or environment.cores()
         self._pool, self._submit = _pool(source, transform, seed, self._parts, kind)
         self._tasks = iter(tasks)

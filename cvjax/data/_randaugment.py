@@ -13,9 +13,7 @@ GREY = 128
 Operation = Callable[[Image.Image, float], Image.Image]
 
 
-def distort(
-    image: np.ndarray, rng: np.random.Generator, layers: int, magnitude: float, geometric: bool = True
-) -> np.ndarray:
+def distort(image: np.ndarray, rng: np.random.Generator, layers: int, magnitude: float, geometric: bool = True) -> np.ndarray:
     """`layers` operations drawn with replacement, one after another.
 
     Args:
@@ -46,9 +44,7 @@ def _enhance(kind: type) -> Operation:
 def _affine(picture: Image.Image, coefficients: tuple[float, ...]) -> Image.Image:
     """Output pixel (x, y) comes from (a x + b y + c, d x + e y + f)."""
     fill = GREY if picture.mode == "L" else (GREY,) * 3
-    return picture.transform(
-        picture.size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR, fillcolor=fill
-    )
+    return picture.transform(picture.size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR, fillcolor=fill)
 
 
 def _rotate(picture: Image.Image, strength: float) -> Image.Image:

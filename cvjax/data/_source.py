@@ -97,9 +97,7 @@ def select(spec: str, splits: Mapping[str, Sequence]) -> list:
         if not match:
             raise UserError(f"split '{spec}' is not understood; write 'train', 'train[:90%]' or 'train[5000:]'")
         if match["split"] not in splits:
-            raise UserError(
-                f"there is no split '{match['split']}'{did_you_mean(match['split'], splits)}; have: {', '.join(splits)}"
-            )
+            raise UserError(f"there is no split '{match['split']}'{did_you_mean(match['split'], splits)}; have: {', '.join(splits)}")
         whole = splits[match["split"]]
         start = _bound(match["start"], len(whole), 0, part)
         stop = _bound(match["stop"], len(whole), len(whole), part)

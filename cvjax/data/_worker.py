@@ -57,9 +57,7 @@ def _row(source: Source, records: Iterator[dict], transform: Callable, seed: int
     except UserError as error:
         raise UserError(f"{source.name(max(task.indices[k], 0))}: {error}") from error
     except OSError as error:
-        raise UserError(
-            f"{source.name(max(task.indices[k], 0))}: cannot be read: {error.strerror or error}"
-        ) from error
+        raise UserError(f"{source.name(max(task.indices[k], 0))}: cannot be read: {error.strerror or error}") from error
     except Exception as error:
         raise RuntimeError(f"{source.name(max(task.indices[k], 0))}: {type(error).__name__}: {error}") from error
 

@@ -16,9 +16,7 @@ TINY = {"split": "train", "size": 8, "num_examples": 20, "num_classes": 3}
 TASKS = ("classification", "multilabel")
 
 
-def load(
-    split: str, *, task: str = "classification", num_classes: int = 10, size: int = 32, num_examples: int = 256
-) -> Source:
+def load(split: str, *, task: str = "classification", num_classes: int = 10, size: int = 32, num_examples: int = 256) -> Source:
     """Splits "train" and "val" of `num_examples` square pictures each, `size` pixels wide; sliced as TFDS does.
 
     Args:

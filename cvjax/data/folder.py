@@ -52,26 +52,19 @@ def load(split: str, *, root: str, split_fraction: float = 0.0) -> Source:
         splits = {name: _items(folder / name) for name in parts}
     else:
         if not 0 < split_fraction < 1:
-            raise UserError(
-                f"{folder} has no folder 'train'; make one, or set data.split_fraction between 0 and 1 (say 0.2)"
-            )
+            raise UserError(f"{folder} has no folder 'train'; make one, or set data.split_fraction between 0 and 1 (say 0.2)")
         splits = _divide(folder, _items(folder), split_fraction)
     classes = _classes(folder, splits)
     items = select(split, splits)
     multilabel = (folder / TABLE).exists() or any((folder / name / TABLE).exists() for name in parts)
     info = Info(classes, len(items), "multilabel" if multilabel else "classification")
-    return Source(
-        info, partial(_read, items, {name: k for k, name in enumerate(classes)}, multilabel), partial(_name, items)
-    )
+    return Source(info, partial(_read, items, {name: k for k, name in enumerate(classes)}, multilabel), partial(_name, items))
 
 
 def _read(items: list[Item], ids: dict[str, int], multilabel: bool, index: int) -> dict:
     item = items[index]
     labels = [ids[name] for name in item.labels]
-    return {
-        "image": Encoded(Path(item.file).read_bytes()),
-        "label": multi_hot(labels, len(ids)) if multilabel else labels[0],
-    }
+    return {"image": Encoded(Path(item.file).read_bytes()), "label": multi_hot(labels, len(ids)) if multilabel else labels[0]}
 
 
 def _name(items: list[Item], index: int) -> str:
@@ -148,10 +141,7 @@ def _divide(folder: Path, items: list[Item], fraction: float) -> dict[str, list[
     for files in groups:
         if files <= val:
             val.remove(max(files, key=place.__getitem__))
-    splits = {
-        "train": [item for item in items if item.file not in val],
-        "val": [item for item in items if item.file in val],
-    }
+    splits = {"train": [item for item in items if item.file not in val], "val": [item for item in items if item.file in val]}
     for name, part in splits.items():
         if not part:
             raise UserError(f"{folder}: data.split_fraction {fraction} leaves '{name}' empty; it needs more pictures")
@@ -171,10 +161,6 @@ def _classes(folder: Path, splits: dict[str, list[Item]]) -> tuple[str, ...]:
         extra, lacking = sorted(labels - have["train"]), sorted(have["train"] - labels)
         if extra:
             raise UserError(f"{folder}: '{name}' has the class '{extra[0]}', which 'train' has not")
-        if (
-            lacking
-            and not any((path / TABLE).exists() for path in (folder, folder / name))
-            and (folder / name).is_dir()
-        ):
+        if lacking and not any((path / TABLE).exists() for path in (folder, folder / name)) and (folder / name).is_dir():
             raise UserError(f"{folder}: 'train' has the class '{lacking[0]}', which '{name}' has not")
     return tuple(sorted(have["train"]))

@@ -101,7 +101,5 @@ def _features(dataset: str, info: Any, tfds: Any) -> tuple[str, str]:
         return keys[0], keys[1]
     if [len(names) for names in found] != [1, 1]:
         have = ", ".join(info.features)
-        raise UserError(
-            f"'{dataset}' does not say which of its features are the image and its one class label; has: {have}"
-        )
+        raise UserError(f"'{dataset}' does not say which of its features are the image and its one class label; has: {have}")
     return found[0][0], found[1][0]

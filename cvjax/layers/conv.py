@@ -117,12 +117,7 @@ def _kernel_gradient(x: Array, kernel: Array, stride: int, g: Array) -> Array:
         before = -((taps[0] - half) // stride)
         after = len(taps) + p - lines.shape[1] - before
         part = lax.conv_general_dilated(
-            lines,
-            g,
-            (1, 1),
-            ((before, after), (0, 0)),
-            rhs_dilation=(1, stride),
-            dimension_numbers=("CHWN", "IHWO", "HWNC"),
+            lines, g, (1, 1), ((before, after), (0, 0)), rhs_dilation=(1, stride), dimension_numbers=("CHWN", "IHWO", "HWNC")
         )
         rows |= dict(zip(taps, part, strict=True))
     return jnp.stack([rows[tap] for tap in range(k)])

@@ -129,12 +129,7 @@ def erase(
 
 
 def _first_that_fits(
-    areas: Float[Array, "b n"],
-    aspects: Float[Array, "b n"],
-    h: int,
-    w: int,
-    area: Sequence[float],
-    aspect: Sequence[float],
+    areas: Float[Array, "b n"], aspects: Float[Array, "b n"], h: int, w: int, area: Sequence[float], aspect: Sequence[float]
 ) -> tuple[Int[Array, "b"], Int[Array, "b"]]:
     """(height, width) of the first of n rectangles that fits in h x w, from numbers in 0-1; 0 x 0 when none does."""
     size = h * w * (area[0] + (area[1] - area[0]) * areas)
@@ -180,9 +175,7 @@ def cutmix(batch: Batch, keys: Keys, alpha: float) -> Batch:
     tall, wide = ((side * n).astype(jnp.int32) for n in (h, w))
     top, left = _position(draws[:, 3], h - 1) - tall // 2, _position(draws[:, 4], w - 1) - wide // 2
     inside = _rectangles(top, left, tall, wide, h, w)
-    return _mixed(
-        batch, jnp.where(inside[..., None], partner(image), image), 1 - inside.mean((1, 2), dtype=jnp.float32)
-    )
+    return _mixed(batch, jnp.where(inside[..., None], partner(image), image), 1 - inside.mean((1, 2), dtype=jnp.float32))
 
 
 def mixup_or_cutmix(batch: Batch, keys: Keys, mixup_alpha: float, cutmix_alpha: float, switch: float = 0.5) -> Batch:

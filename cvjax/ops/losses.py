@@ -10,9 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32, Int, Num
 
 
-def softmax_cross_entropy(
-    logits: Float[Array, "b k"], label: Int[Array, "b"], label_smoothing: float = 0.0
-) -> Float32[Array, "b"]:
+def softmax_cross_entropy(logits: Float[Array, "b k"], label: Int[Array, "b"], label_smoothing: float = 0.0) -> Float32[Array, "b"]:
     """-sum_k q_k log p_k with q = (1 - s) onehot + s / k (Szegedy et al. 2015, arXiv:1512.00567, section 7)."""
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
     picked = jnp.take_along_axis(log_p, label[:, None], axis=-1, mode="clip")[:, 0]

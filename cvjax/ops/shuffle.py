@@ -39,9 +39,7 @@ def shuffle(position: Int[Numbers, "*b"] | int, n: int, seed: Whole, epoch: Whol
             def swap(k, x):
                 return _swap_or_not(jnp, x, n, pairing[k], coins[k])
 
-            x = jax.lax.fori_loop(
-                0, rounds(n), swap, jnp.asarray(x), unroll=8
-            )  # unrolled whole it compiles for seconds
+            x = jax.lax.fori_loop(0, rounds(n), swap, jnp.asarray(x), unroll=8)  # unrolled whole it compiles for seconds
         else:
             for key, coin in zip(pairing, coins, strict=True):
                 x = _swap_or_not(np, x, n, key, coin)

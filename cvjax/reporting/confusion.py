@@ -33,9 +33,7 @@ def counts(workdir: Path, split: str) -> tuple[int, int] | None:
     if not path.exists():
         return None
     label, prediction = _read(path)
-    return (
-        (int((label == prediction).sum()), len(label)) if label.ndim == 1 and label.shape == prediction.shape else None
-    )
+    return (int((label == prediction).sum()), len(label)) if label.ndim == 1 and label.shape == prediction.shape else None
 
 
 def matrix(label: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
@@ -68,20 +66,12 @@ def _section(split: str, label: np.ndarray, prediction: np.ndarray, classes: lis
     table = matrix(label, prediction, len(names))
     draw = _table if len(names) <= CELLS else _image
     caption = f"{len(label):,} {split} examples; rows: true class, columns: predicted class"
-    wrong = [
-        (names[true], names[said], count, f"{100 * count / table[true].sum():.1f} %")
-        for true, said, count in pairs(table)
-    ]
+    wrong = [(names[true], names[said], count, f"{100 * count / table[true].sum():.1f} %") for true, said, count in pairs(table)]
     most = (
-        page.table(["true", "predicted as", "times", "of the class"], wrong, numeric={2, 3})
-        if wrong
-        else page.element("p", "No mistakes.")
+        page.table(["true", "predicted as", "times", "of the class"], wrong, numeric={2, 3}) if wrong else page.element("p", "No mistakes.")
     )
     both = page.join(
-        [
-            page.figure(draw(table, names), caption),
-            page.element("div", page.join([page.element("h3", "Most confused"), most])),
-        ]
+        [page.figure(draw(table, names), caption), page.element("div", page.join([page.element("h3", "Most confused"), most]))]
     )
     return page.section(f"Confusions ({split})", page.element("div", both, "two"))
 
@@ -89,16 +79,12 @@ def _section(split: str, label: np.ndarray, prediction: np.ndarray, classes: lis
 def _table(table: np.ndarray, names: list[str]) -> page.Markup:
     """Cells shaded by the share of their row: blue on the diagonal, red off it; the last column is the recall."""
     head = ["", *names, "recall"]
-    rows = [
-        page.element("tr", page.join([page.element("th", name) if name else page.Markup("<th></th>") for name in head]))
-    ]
+    rows = [page.element("tr", page.join([page.element("th", name) if name else page.Markup("<th></th>") for name in head]))]
     for i, name in enumerate(names):
         total = int(table[i].sum())
         cells = [_cell(int(count), total, i == j) for j, count in enumerate(table[i])]
         recall = words.value("recall", table[i, i] / total if total else None, 1)
-        rows.append(
-            page.element("tr", page.join([page.element("th", name, "row"), *cells, page.element("td", recall)]))
-        )
+        rows.append(page.element("tr", page.join([page.element("th", name, "row"), *cells, page.element("td", recall)])))
     return page.element("div", page.element("table", page.join(rows), "matrix"), "wide")
 
 

@@ -15,13 +15,7 @@ if TYPE_CHECKING:
 INK, GRID = "#1f2328", "#d9dee4"  # in SVG these become the page's own colours
 SERIES = ("#0b63c5", "#c2570a", "#0e8060", "#8b3db8", "#b8860f", "#c22d55", "#4d6a8a", "#6f7f1a")
 POINTS = 200  # a curve has no more: what is finer than the line is wide is averaged
-STYLE = {
-    "font.size": 10.5,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "cvjax",
-    "text.parse_math": False,
-    "axes.titleweight": "bold",
-}
+STYLE = {"font.size": 10.5, "svg.fonttype": "none", "svg.hashsalt": "cvjax", "text.parse_math": False, "axes.titleweight": "bold"}
 
 
 class Line(NamedTuple):
@@ -135,11 +129,7 @@ def _range(lines: Sequence[Line]) -> tuple[float | None, float | None]:
     """Ends of the y axis that fit every curve, and its band, from the first tenth of the x axis on."""
     start = 0.1 * max(line.x.max() for line in lines)
     bands = [0 * line.y if line.band is None else line.band for line in lines]
-    late = [
-        line.y[line.x >= start] + sign * band[line.x >= start]
-        for line, band in zip(lines, bands, strict=True)
-        for sign in (-1, 1)
-    ]
+    late = [line.y[line.x >= start] + sign * band[line.x >= start] for line, band in zip(lines, bands, strict=True) for sign in (-1, 1)]
     values = np.concatenate(late)
     values = values[np.isfinite(values)]
     if not len(values) or values.min() == values.max():
@@ -158,10 +148,6 @@ def _inline(text: str, title: str, name: str) -> str:
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)
     text = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--font)", text)
-    for colour, variable in (
-        (INK, "currentColor"),
-        (GRID, "var(--line)"),
-        *((c, f"var(--s{i})") for i, c in enumerate(SERIES)),
-    ):
+    for colour, variable in ((INK, "currentColor"), (GRID, "var(--line)"), *((c, f"var(--s{i})") for i, c in enumerate(SERIES))):
         text = text.replace(colour, variable)
     return text.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)

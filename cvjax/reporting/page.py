@@ -86,9 +86,7 @@ def page(title: str, kind: str, body: Sequence[object]) -> str:
     )
     top = element("header", join([element("p", kind, "kind"), element("h1", title), body[0]]))
     return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{top}\n'
-        f"<main>\n{join(body[1:])}\n</main>\n"
-        "</body>\n</html>\n"
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{top}\n<main>\n{join(body[1:])}\n</main>\n</body>\n</html>\n'
     )
 
 
@@ -98,9 +96,7 @@ def section(title: str, *parts: object) -> Markup:
     return element("section", join([element("h2", title), content])) if content else Markup("")
 
 
-def table(
-    head: Sequence[object], rows: Sequence[Sequence[object]], numeric: Collection[int] = (), top: int | None = None
-) -> Markup:
+def table(head: Sequence[object], rows: Sequence[Sequence[object]], numeric: Collection[int] = (), top: int | None = None) -> Markup:
     """A table that scrolls by itself when too wide. `numeric`: columns set right; `top`: the row to set in bold."""
 
     def cells(tag: str, values: Sequence[object]) -> Markup:
@@ -124,9 +120,7 @@ def tiles(facts: Sequence[tuple[str, str, str]]) -> Markup:
 def picture(png: bytes, description: str, kind: str = "") -> Markup:
     """An image inside the page; `description` is what one who cannot see it reads."""
     data = base64.b64encode(png).decode()
-    return element(
-        "div", Markup(f'<img class="{kind}" alt="{escape(description)}" src="data:image/png;base64,{data}">'), "wide"
-    )
+    return element("div", Markup(f'<img class="{kind}" alt="{escape(description)}" src="data:image/png;base64,{data}">'), "wide")
 
 
 def figure(content: object, below: object = "") -> Markup:

@@ -61,12 +61,7 @@ def prediction_grid(
 
 
 def _picture(
-    sheet: Image.Image,
-    draw: ImageDraw.ImageDraw,
-    corner: tuple[int, int],
-    tile: int,
-    image: np.ndarray,
-    good: bool | None,
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[int, int], tile: int, image: np.ndarray, good: bool | None
 ) -> None:
     """One picture, centred in its square, with its frame."""
     from PIL import Image
@@ -86,9 +81,7 @@ def _picture(
         draw.rectangle((x, y, x + tile - 1, y + tile - 1), outline=RED, width=FRAME)
 
 
-def _text(
-    draw: ImageDraw.ImageDraw, corner: tuple[int, int], width: int, size: int, text: str, good: bool | None
-) -> None:
+def _text(draw: ImageDraw.ImageDraw, corner: tuple[int, int], width: int, size: int, text: str, good: bool | None) -> None:
     mark = {True: "✓ ", False: "✗ ", None: ""}[None if good is None else bool(good)]
     colour = {True: GREEN, False: RED, None: INK}[None if good is None else bool(good)]
     for row, line in enumerate(text.split("\n")):

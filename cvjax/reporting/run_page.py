@@ -22,18 +22,11 @@ def build(run: Run) -> str:
         f"run {run.path.name}",
         [
             page.join(
-                [
-                    _alert(run),
-                    page.element("p", verdict(run, metric), "verdict"),
-                    _certainty(run, metric),
-                    page.tiles(_facts(run, metric)),
-                ]
+                [_alert(run), page.element("p", verdict(run, metric), "verdict"), _certainty(run, metric), page.tiles(_facts(run, metric))]
             ),
             page.section(
                 "Learning curves",
-                page.element("div", page.join(drawn), "curves")
-                if drawn
-                else page.element("p", "No metrics yet.", "quiet"),
+                page.element("div", page.join(drawn), "curves") if drawn else page.element("p", "No metrics yet.", "quiet"),
             ),
             page.section("Metrics", _metrics(run)),
             page.section("Predictions", _pictures(run.path)),
@@ -55,9 +48,7 @@ def verdict(run: Run, metric: str | None) -> str:
     after = f" after {words.number(epochs[-1])} epochs" if epochs else f" after {run.status['step']:,} steps"
     seconds = runs.wall_seconds(run)
     took = f", trained in {words.duration(seconds)}" if seconds is not None and run.finished else ""
-    return (
-        f"{words.value(metric, value, words.decimals(n))} {words.metric(metric)} {on}{after}{took}{_on_devices(run)}."
-    )
+    return f"{words.value(metric, value, words.decimals(n))} {words.metric(metric)} {on}{after}{took}{_on_devices(run)}."
 
 
 def progress(run: Run) -> str:
@@ -71,12 +62,7 @@ def progress(run: Run) -> str:
 def panels(run: Run, metric: str | None) -> list[figures.Panel]:
     """Loss, main metric, learning rate, gradient norm, as far as the run has them: training dashed, held-out solid."""
     split = metric.split("/")[0] if metric else "val"
-    wanted = [
-        f"{split}/loss",
-        *([metric] if metric and metric != f"{split}/loss" else []),
-        "train/lr",
-        "train/grad_norm",
-    ]
+    wanted = [f"{split}/loss", *([metric] if metric and metric != f"{split}/loss" else []), "train/lr", "train/grad_norm"]
     found = [_panel(run, name, split) for name in dict.fromkeys(wanted)]
     return [panel for panel in found if panel.lines]
 
@@ -109,11 +95,7 @@ def _alert(run: Run) -> page.Markup:
     if run.finished:
         return page.Markup("")
     reason = f": {run.status['reason']}" if run.status["reason"] else ""
-    alive = (
-        f"; last sign of life {run.status['heartbeat']}"
-        if run.status["state"] == "running" and run.status["heartbeat"]
-        else ""
-    )
+    alive = f"; last sign of life {run.status['heartbeat']}" if run.status["state"] == "running" and run.status["heartbeat"] else ""
     return page.element("p", f"This run is not finished ({progress(run)}){reason}{alive}", "alert")
 
 
@@ -137,11 +119,7 @@ def _facts(run: Run, metric: str | None) -> list[tuple[str, str, str]]:
     places = words.decimals(_num_examples(run, metric)) if metric else 2
     wait = runs.series(run, "time/data_wait")[1]
     facts = [
-        (
-            f"best {runs.split(run, metric)} {words.metric(metric)}",
-            words.value(metric, top[0], places),
-            f"at epoch {words.number(top[1])}",
-        )
+        (f"best {runs.split(run, metric)} {words.metric(metric)}", words.value(metric, top[0], places), f"at epoch {words.number(top[1])}")
         if metric and top
         else None,
         ("parameters", words.quantity(runs.cost(run, "parameters")), _exact(runs.cost(run, "parameters"))),
@@ -151,11 +129,7 @@ def _facts(run: Run, metric: str | None) -> list[tuple[str, str, str]]:
             words.quantity(runs.images_per_second(run)),
             f"{100 * np.mean(wait):.1f} % of the time waiting for data" if len(wait) else "",
         ),
-        (
-            "wall time",
-            words.duration(runs.wall_seconds(run)),
-            f"{len(run.starts)} starts" if len(run.starts) > 1 else "",
-        ),
+        ("wall time", words.duration(runs.wall_seconds(run)), f"{len(run.starts)} starts" if len(run.starts) > 1 else ""),
     ]
     return [fact for fact in facts if fact and fact[1] != words.MISSING]
 
@@ -188,8 +162,7 @@ def _pictures(workdir: Path) -> page.Markup | str:
 
 def _provenance(run: Run) -> list[page.Markup]:
     settings = page.details(
-        "Configuration",
-        page.table(["key", "value"], [[key, words.setting(run.config[key])] for key in sorted(run.config)]),
+        "Configuration", page.table(["key", "value"], [[key, words.setting(run.config[key])] for key in sorted(run.config)])
     )
     if not run.starts:
         return [settings]
@@ -227,9 +200,7 @@ def _commit(start: dict[str, Any]) -> str:
 
 def _devices(start: dict[str, Any]) -> str:
     """ "8 × NVIDIA H200"; the number that tells one device from the next ("cuda:0", "TFRT_CPU_1") is left out."""
-    kinds = [
-        re.sub(r"(_|:|\(id=)\d+\)?$", "", str(device)).removeprefix("TFRT_") for device in start.get("devices", [])
-    ]
+    kinds = [re.sub(r"(_|:|\(id=)\d+\)?$", "", str(device)).removeprefix("TFRT_") for device in start.get("devices", [])]
     devices = Counter(kinds)
     return ", ".join(f"{count} × {name}" for name, count in devices.items()) or words.MISSING
 

@@ -18,15 +18,7 @@ import numpy as np
 from cvjax.config import UserError
 from cvjax.reporting import words
 
-STATUS = {
-    "state": "not started",
-    "step": 0,
-    "steps": None,
-    "heartbeat": None,
-    "reason": "",
-    "best": None,
-    "final": None,
-}
+STATUS = {"state": "not started", "step": 0, "steps": None, "heartbeat": None, "reason": "", "best": None, "final": None}
 NOT_EVALUATION = ("step", "epoch", "train/", "time/")
 
 
@@ -86,9 +78,7 @@ def _json(path: Path, absent: Any) -> Any:
     except (ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}); mend it, or move the run away") from None
     if type(value) is not type(absent):
-        raise UserError(
-            f"{path} holds a {type(value).__name__}, expected a {type(absent).__name__}; is it a cvjax run?"
-        )
+        raise UserError(f"{path} holds a {type(value).__name__}, expected a {type(absent).__name__}; is it a cvjax run?")
     return value
 
 
@@ -119,12 +109,8 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def series(run: Run, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Epochs (or steps, where there are none) and values of a metric; of a step written twice the later line counts."""
-    points = {
-        row["step"]: (row["epoch"] if "epoch" in row else row["step"], row[name]) for row in run.rows if name in row
-    }
-    table = np.array([[np.nan if v is None else float(v) for v in points[step]] for step in sorted(points)]).reshape(
-        -1, 2
-    )
+    points = {row["step"]: (row["epoch"] if "epoch" in row else row["step"], row[name]) for row in run.rows if name in row}
+    table = np.array([[np.nan if v is None else float(v) for v in points[step]] for step in sorted(points)]).reshape(-1, 2)
     return table[:, 0], table[:, 1]
 
 
@@ -134,11 +120,7 @@ def names(run: Run) -> list[str]:
 
 def evaluations(run: Run) -> list[str]:
     """Names measured on held-out data, in the order of the file: "val/loss", "val/top1", ..."""
-    return [
-        name
-        for name in dict.fromkeys([*names(run), *(run.status["final"] or {})])
-        if not name.startswith(NOT_EVALUATION)
-    ]
+    return [name for name in dict.fromkeys([*names(run), *(run.status["final"] or {})]) if not name.startswith(NOT_EVALUATION)]
 
 
 def final(run: Run, name: str) -> float | None:

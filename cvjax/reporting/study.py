@@ -51,9 +51,7 @@ def collect(found: list[Run]) -> Study:
     members: dict[tuple[str, ...], list[Run]] = {}
     for run in found:
         members.setdefault(tuple(runs.setting(run, key) for key in keys), []).append(run)
-    groups = [
-        Group(settings, sorted(group, key=lambda run: runs.setting(run, "seed"))) for settings, group in members.items()
-    ]
+    groups = [Group(settings, sorted(group, key=lambda run: runs.setting(run, "seed"))) for settings, group in members.items()]
     return Study(keys, sorted(groups, key=lambda group: _rank(group, metric)), metric)
 
 
@@ -79,11 +77,7 @@ def table(study: Study) -> tuple[list[str], list[list[str]]]:
     """Head and rows, one row a group: settings, seeds, mean ± sample standard deviation of best and final values."""
     shown = [study.metric] if study.metric else []
     last = [runs.headline(study.runs, study.metric)] if study.metric else []
-    losses = [
-        name
-        for name in (runs.evaluations(study.runs[0]) if study.metric else [])
-        if name.endswith("/loss") and name != study.metric
-    ]
+    losses = [name for name in (runs.evaluations(study.runs[0]) if study.metric else []) if name.endswith("/loss") and name != study.metric]
     head = [
         *(study.keys or ["setting"]),
         "finished",
@@ -113,9 +107,7 @@ def write_markdown(study: Study, path: Path) -> None:
     head, rows = table(study)
     lines = [head, ["---"] * len(head), *rows]
     path.write_text(
-        "".join(
-            "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |\n" for line in lines
-        ),
+        "".join("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |\n" for line in lines),
         encoding="utf-8",
     )
 

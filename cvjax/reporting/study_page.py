@@ -18,8 +18,7 @@ def build(study: Study, folder: Path) -> str:
     more = f"The {DRAWN} best of {len(study.groups)} settings. " if len(study.groups) > DRAWN else ""
     legend = page.element(
         "p",
-        more
-        + "Colours as in the table; solid: held-out data, dashed: training. Mean over the finished seeds (all, where "
+        more + "Colours as in the table; solid: held-out data, dashed: training. Mean over the finished seeds (all, where "
         "none has finished), shaded: one standard deviation. The axes fit what follows the first tenth of training.",
         "quiet",
     )
@@ -27,9 +26,7 @@ def build(study: Study, folder: Path) -> str:
         _title(study),
         f"{len(study.runs)} runs in {folder.name}",
         [
-            page.join(
-                [page.element("p", verdict(study), "verdict"), page.element("p", _seeds(study), "quiet"), _alert(study)]
-            ),
+            page.join([page.element("p", verdict(study), "verdict"), page.element("p", _seeds(study), "quiet"), _alert(study)]),
             page.section("Settings, best first", _groups(study)),
             page.section("Learning curves", page.element("div", page.join(drawn), "curves"), legend)
             if drawn
@@ -66,23 +63,13 @@ def panels(study: Study) -> list[figures.Panel]:
     if study.metric is None:
         return []
     split = study.metric.split("/")[0]
-    wanted = (
-        [(study.metric,), (f"{split}/loss", "train/loss")]
-        if study.metric != f"{split}/loss"
-        else [(study.metric, "train/loss")]
-    )
+    wanted = [(study.metric,), (f"{split}/loss", "train/loss")] if study.metric != f"{split}/loss" else [(study.metric, "train/loss")]
     found = []
     for names in wanted:
-        lines = [
-            line for name in names for i, group in enumerate(study.groups[:DRAWN]) if (line := _curve(group, name, i))
-        ]
+        lines = [line for name in names for i, group in enumerate(study.groups[:DRAWN]) if (line := _curve(group, name, i))]
         unit = " (%)" if words.is_fraction(names[0]) else ""
         title = f"{runs.split(study.runs[0], names[0])} {words.metric(names[0])}" if len(names) == 1 else "loss"
-        found.append(
-            figures.Panel(
-                title[:1].upper() + title[1:] + unit, "epoch", lines, settled=True, decades=names[0].endswith("loss")
-            )
-        )
+        found.append(figures.Panel(title[:1].upper() + title[1:] + unit, "epoch", lines, settled=True, decades=names[0].endswith("loss")))
     return [panel for panel in found if panel.lines]
 
 
@@ -100,9 +87,7 @@ def _curve(group: Group, name: str, colour: int) -> figures.Line | None:
 
 def _title(study: Study) -> str:
     names = list(dict.fromkeys(runs.title(run) for run in study.runs))
-    return (
-        names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more" if len(names) > 3 else ", ".join(names)
-    )
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more" if len(names) > 3 else ", ".join(names)
 
 
 def _seeds(study: Study) -> str:
@@ -115,10 +100,7 @@ def _alert(study: Study) -> page.Markup:
     open_ = [run for run in study.runs if not run.finished]
     if not open_:
         return page.Markup("")
-    states = ", ".join(
-        f"{sum(run.status['state'] == s for run in open_)} {s}"
-        for s in dict.fromkeys(run.status["state"] for run in open_)
-    )
+    states = ", ".join(f"{sum(run.status['state'] == s for run in open_)} {s}" for s in dict.fromkeys(run.status["state"] for run in open_))
     return page.element("p", f"Not in the means: {states}. They are listed below with their reasons.", "alert")
 
 
@@ -180,9 +162,7 @@ def _pictures(study: Study) -> Sequence[page.Markup]:
 def _shared(study: Study) -> page.Markup:
     first = study.runs[0].config
     keys = [key for key in sorted(first) if key not in study.keys and key != "seed"]
-    return page.details(
-        f"{len(keys)} keys", page.table(["key", "value"], [[key, words.setting(first[key])] for key in keys])
-    )
+    return page.details(f"{len(keys)} keys", page.table(["key", "value"], [[key, words.setting(first[key])] for key in keys]))
 
 
 def _relative(run: Run, folder: Path) -> str:

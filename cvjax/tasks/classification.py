@@ -80,7 +80,4 @@ def caption(row: dict, info) -> tuple[str, bool | None]:
 
 def describe(row: dict, info) -> dict:
     """One prediction as plain JSON: the best classes by name, and their probabilities."""
-    return {
-        "classes": [info.classes[int(i)] for i in row["top"]],
-        "confidence": [round(float(p), 6) for p in row["confidence"]],
-    }
+    return {"classes": [info.classes[int(i)] for i in row["top"]], "confidence": [round(float(p), 6) for p in row["confidence"]]}

@@ -138,7 +138,5 @@ def test_randaugment_leaves_annotated_pictures_in_place():
         corner, inside = out["image"][5, 5].astype(int), out["image"][60, 70].astype(int)
         same = (out["image"] == corner).all(-1) == ~example["masks"][0]
         assert (corner == inside).all() or same.mean() > 0.97
-    plain = [
-        augment.rand_augment({"image": example["image"]}, np.random.default_rng(k), 2, 15)["image"] for k in (1, 1, 2)
-    ]
+    plain = [augment.rand_augment({"image": example["image"]}, np.random.default_rng(k), 2, 15)["image"] for k in (1, 1, 2)]
     assert (plain[0] == plain[1]).all() and (plain[0] != plain[2]).any()

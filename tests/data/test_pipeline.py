@@ -89,9 +89,7 @@ def test_an_epoch_shows_each_example_at_most_once():
 def test_evaluation_counts_every_example_exactly_once(n, hosts):
     counts, seen = set(), []
     for host in range(hosts):
-        batches = list(
-            _pipeline.eval_batches(numbered(n), plain, batch_size=8, process_index=host, process_count=hosts)
-        )
+        batches = list(_pipeline.eval_batches(numbered(n), plain, batch_size=8, process_index=host, process_count=hosts))
         counts.add(len(batches))
         assert all(len(b["image"]) == len(b["valid"]) == 8 // hosts for b in batches)
         assert all((b["image"][~b["valid"]] == 0).all() for b in batches)
@@ -124,9 +122,7 @@ def test_closing_stops_the_workers():
 
 def test_reading_ahead_has_an_end():
     reads = []
-    source = Source(
-        Info(("a",), 100), lambda i: reads.append(i) or {"image": np.zeros((2, 2, 3), np.uint8), "label": 0}
-    )
+    source = Source(Info(("a",), 100), lambda i: reads.append(i) or {"image": np.zeros((2, 2, 3), np.uint8), "label": 0})
     with _pipeline.train_batches(source, plain, batch_size=4, seed=0, workers=2) as batches:
         next(batches)
         threading.Event().wait(0.2)
@@ -158,9 +154,7 @@ def test_a_failing_record_is_named(kind, error, kind_of_error, message):
 
 
 def test_pictures_of_different_sizes_are_named():
-    source = Source(
-        Info(("a",), 8), lambda i: {"image": np.zeros((2 + (i == 5), 2, 3), np.uint8), "label": 0}, file_name
-    )
+    source = Source(Info(("a",), 8), lambda i: {"image": np.zeros((2 + (i == 5), 2, 3), np.uint8), "label": 0}, file_name)
     with pytest.raises(UserError, match=r"photos/\d\.jpg: 'image' has shape"):
         take(1, plain, source, workers=1)
 

@@ -53,9 +53,7 @@ def test_wrong_splits_are_explained(spec, message):
 def test_digits_are_split_evenly_by_class_and_share_nothing():
     train, val = digits.load("train"), digits.load("test")
     assert len(train) + len(val) == 1797 and train.info.image_size == (8, 8)
-    share = np.bincount([val[i]["label"] for i in range(len(val))]) / np.bincount(
-        [train[i]["label"] for i in range(len(train))]
-    )
+    share = np.bincount([val[i]["label"] for i in range(len(val))]) / np.bincount([train[i]["label"] for i in range(len(train))])
     assert ((share > 0.23) & (share < 0.26)).all()
     image = train[0]["image"]
     assert image.shape == (8, 8, 3) and image.dtype == np.uint8 and image.max() > 230
@@ -212,11 +210,7 @@ def test_several_labels_from_a_table(tmp_path):
         (lambda root: (fill(root / "train", ["a"]), fill(root / "val", ["a", "b"])), {}, "'val' has the class 'b'"),
         (lambda root: (fill(root / "train", ["a", "b"]), fill(root / "val", ["a"])), {}, "'train' has the class 'b'"),
         (lambda root: (root / "labels.csv").write_text("name\n"), {"split_fraction": 0.5}, "needs the columns"),
-        (
-            lambda root: (root / "labels.csv").write_text("file,labels\nx.png,a\n"),
-            {"split_fraction": 0.5},
-            "line 2.*x.png",
-        ),
+        (lambda root: (root / "labels.csv").write_text("file,labels\nx.png,a\n"), {"split_fraction": 0.5}, "line 2.*x.png"),
         (lambda root: table(root, [("labels", "file"), ("a",)]), {"split_fraction": 0.5}, "csv, line 2: .*'file' is empty"),
         (
             lambda root: table(root, [("file", "labels"), ("x.png", "Bär")], "latin-1"),

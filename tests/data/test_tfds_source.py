@@ -64,9 +64,7 @@ def prepared(tmp_path_factory):
         name, VERSION, pkg_dir_path = "nothing", tfds.core.Version("1.0.0"), root
 
         def _info(self):
-            return tfds.core.DatasetInfo(
-                builder=self, features=features.FeaturesDict({"image": features.Image(shape=(5, 7, 3))})
-            )
+            return tfds.core.DatasetInfo(builder=self, features=features.FeaturesDict({"image": features.Image(shape=(5, 7, 3))}))
 
         def _split_generators(self, _):
             return {"train": iter([(0, {"image": png(image("train", 0))})])}
@@ -114,11 +112,7 @@ def test_threads_and_processes_read_it(prepared):
 @pytest.mark.parametrize(
     ("dataset", "split", "message"),
     [
-        (
-            "coco/2017",
-            "train",
-            r"'coco/2017' is not prepared in .*: tfds build coco/2017 --file_format=array_record --data_dir=",
-        ),
+        ("coco/2017", "train", r"'coco/2017' is not prepared in .*: tfds build coco/2017 --file_format=array_record --data_dir="),
         ("shades/plain:9.0.0", "train", "not prepared.*there: .*shades/plain"),
         ("shades/plain", "val", r"cannot give split 'val'; have: train \(20 examples\), test \(6 examples\)"),
         ("shades/plain", "trian", "did you mean 'train'"),

@@ -54,8 +54,7 @@ def test_multiply_adds_of_the_imagenet_family(variant, shortcut, bottleneck, cou
 def test_plain_twin_has_the_leaves_of_option_a(variant):
     shapes = [
         jax.tree.map(
-            lambda x: x.shape,
-            jax.eval_shape(lambda m=m: m.init(jax.random.key(0), {"image": jnp.zeros((1, 64, 64, 3))}, train=False)),
+            lambda x: x.shape, jax.eval_shape(lambda m=m: m.init(jax.random.key(0), {"image": jnp.zeros((1, 64, 64, 3))}, train=False))
         )
         for m in (model(variant, "A"), model(variant, "none"))
     ]

@@ -208,14 +208,7 @@ def test_shares_follow_the_beta_distribution(alpha):
     n = 4000
     share = np.asarray(mixup(pictures(2 * n, size=1), keys(2 * n), alpha)["share"][::2])
     assert (share >= 0).all() and (share <= 1).all()
-    for x in (
-        0.001,
-        0.05,
-        0.3,
-        0.5,
-        0.8,
-        0.99,
-    ):  # not Kolmogorov-Smirnov: for 0.1 a tenth is below float32's resolution
+    for x in (0.001, 0.05, 0.3, 0.5, 0.8, 0.99):  # not Kolmogorov-Smirnov: for 0.1 a tenth is below float32's resolution
         want = scipy.stats.beta(alpha, alpha).cdf(x)
         assert np.mean(share <= x) == pytest.approx(want, abs=4 * np.sqrt(want * (1 - want) / n) + 1e-6)
 
