@@ -13,14 +13,12 @@ from PIL import Image
 from cvjax import checkpoint, step, workdir
 from cvjax.build import Experiment, build, initial_state
 from cvjax.config import UserError
-from cvjax.data._decode import DecodeError, Encoded
+from cvjax.data._decode import ENDINGS, DecodeError, Encoded, is_picture
 from cvjax.data._source import decoded
 from cvjax.evaluate import Evaluator
 from cvjax.log import summary, write_json
 from cvjax.preprocess import host_eval
 from cvjax.state import State
-
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 
 
 def evaluate_run(config: ConfigDict, folder: Path, split: str, which: str) -> dict[str, float]:
@@ -80,9 +78,9 @@ def _pictures(paths: list[str]) -> Iterator[tuple[Path, str]]:
     for path in map(Path, paths):
         if not path.exists():
             raise UserError(f"there is no {path}")
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES) if path.is_dir() else [path]
+        found = sorted(p for p in path.rglob("*") if is_picture(p)) if path.is_dir() else [path]
         if not found:
-            raise UserError(f"{path} holds no picture ({', '.join(PICTURES)})")
+            raise UserError(f"{path} holds no picture ({', '.join(ENDINGS)})")
         for file in found:
             stem = "_".join(file.relative_to(path).with_suffix("").parts) if path.is_dir() else file.stem
             name = next(n for n in itertools.chain((f"{stem}.png",), (f"{stem}_{k}.png" for k in itertools.count(2))) if n not in taken)

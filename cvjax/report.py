@@ -10,9 +10,6 @@ from pathlib import Path
 
 from cvjax.config import UserError
 from cvjax.reporting import figures, page, run_page, runs, study, study_page
-from cvjax.reporting.pictures import caption, prediction_grid
-
-__all__ = ["caption", "prediction_grid", "report"]
 
 
 def report(workdirs: str | Path | Sequence[str | Path], out: str | Path | None = None) -> Path:
@@ -42,10 +39,10 @@ def _one(run: runs.Run, folder: Path) -> Path:
 
 
 def _several(found: list[runs.Run], folder: Path) -> Path:
-    compared = study.collect(found)
-    study.write_csv(compared, folder / "results.csv")
-    study.write_markdown(compared, folder / "results.md")
-    return page.save(folder / "report.html", study_page.build(compared, folder.resolve()))
+    studies = study.collect(found)
+    study.write_csv(studies, folder / "results.csv")
+    study.write_markdown(studies, folder / "results.md")
+    return page.save(folder / "report.html", study_page.build(studies, folder.resolve()))
 
 
 def _containing(folders: list[Path]) -> Path:

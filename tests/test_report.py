@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from cvjax.config import UserError
-from cvjax.report import prediction_grid, report
+from cvjax.report import report
 from cvjax.reporting import runs, study
+from cvjax.reporting.pictures import prediction_grid
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 FETCHES = re.compile(r"""https?:|//\w|<script|<link|<iframe|@import|(?:src|href)="(?!data:|\#)|url\((?!\#)""")
@@ -39,7 +40,7 @@ def write_run(path: Path, *, seed: int = 0, lr: float = 0.1, tops: tuple = (0.5,
     status = {"state": state, "step": 2 * len(tops), "steps": 2 * len(tops) if state == "finished" else 100,
               "reason": reason, "heartbeat": "2026-01-01T10:01:03+00:00", "final": final,
               "best": {"best": max(tops, default=None), "best_step": 2}}
-    info = {"classes": ["cat", "dog"], "num_examples": {"train": 90, "val": 10}}
+    info = {"classes": ["cat", "dog"], "num_examples": 90}
     for file, value in {"config": config, "run": [start], "status": status, "info": info}.items():
         (path / f"{file}.json").write_text(json.dumps(value))
     (path / "metrics.jsonl").write_text(lines)
@@ -94,6 +95,10 @@ def read(path: Path) -> str:
 
 def test_one_run_says_what_how_good_on_how_many_how_long(tmp_path: Path):
     run = write_run(tmp_path / "r", tops=(0.5, 0.9, 0.8))
+    (run / "eval").mkdir()
+    np.savez(
+        run / "eval" / "val.npz", label=np.arange(10) % 2, prediction=np.where(np.arange(10) < 8, np.arange(10) % 2, 1 - np.arange(10) % 2)
+    )
     page = report(run)
     text = read(page)
     assert page == run / "report.html" and "resnet 8 on digits" in text
@@ -126,7 +131,7 @@ def test_a_test_split_is_the_headline_and_the_best_stays_validation(tmp_path: Pa
         run / "eval" / "test.npz", label=np.arange(10) % 2, top=np.stack([(np.arange(10) < 7) == (np.arange(10) % 2), np.zeros(10)], 1)
     )
     text = read(report(run))
-    assert "70 % top-1 accuracy on 10 test examples" in text and "best validation top-1 accuracy 90 %" in text
+    assert "70 % top-1 accuracy on 10 test examples" in text and "best validation top-1 accuracy 90.00 %" in text
 
 
 def test_multilabel_predictions_have_no_confusions(tmp_path: Path):
@@ -138,7 +143,7 @@ def test_multilabel_predictions_have_no_confusions(tmp_path: Path):
 
 def test_torn_last_line_is_ignored(tmp_path: Path):
     run = write_run(tmp_path / "r", tops=(0.5, 0.9), torn=True)
-    assert "90 % top-1" in read(report(run)) and runs.find([run])[0].rows[-1]["step"] == 4
+    assert "90.00 % top-1" in read(report(run)) and runs.find([run])[0].rows[-1]["step"] == 4
 
 
 def test_step_written_twice_counts_once_the_later_line(tmp_path: Path):
@@ -208,14 +213,27 @@ def test_only_differing_keys_are_columns_and_a_missing_key_differs(tmp_path: Pat
     other = json.loads((tmp_path / "c" / "config.json").read_text())
     other["augment"] = {"flip": True}
     (tmp_path / "c" / "config.json").write_text(json.dumps(other))
-    assert study.collect(runs.find([tmp_path])).keys == ["optim.lr", "augment.flip"]
+    assert study.collect(runs.find([tmp_path]))[0].keys == ["optim.lr", "augment.flip"]
 
 
 def test_loss_is_better_when_lower(tmp_path: Path):
     for name, top in (("a", 0.2), ("b", 0.6)):
         config = json.loads((write_run(tmp_path / name, lr=top, tops=(top,)) / "config.json").read_text())
         (tmp_path / name / "config.json").write_text(json.dumps(config | {"train": {"monitor": "val/loss"}}))
-    assert [group.settings for group in study.collect(runs.find([tmp_path])).groups] == [("0.6",), ("0.2",)]
+    assert [group.settings for group in study.collect(runs.find([tmp_path]))[0].groups] == [("0.6",), ("0.2",)]
+
+
+def test_runs_on_different_data_are_not_ranked_against_each_other(tmp_path: Path):
+    for name, data, top in (("a", "digits", 0.9), ("b", "cifar10", 0.7), ("c", "cifar10", 0.8)):
+        path = write_run(tmp_path / name, lr=top, tops=(top,)) / "config.json"
+        config = json.loads(path.read_text())
+        path.write_text(json.dumps(config | {"data": {"name": "tfds", "dataset": data, "val": "test"}}))
+    text = read(report(tmp_path))
+    assert "optim.lr = 0.8: 80.00 % best test top-1 accuracy (n = 1), the best of 2 settings; 2 of 2 runs finished." in text
+    markdown = (tmp_path / "results.md").read_text()
+    assert markdown.index("### digits") < markdown.index("90.00 %") < markdown.index("### cifar10") < markdown.index("80.00 %")
+    with open(tmp_path / "results.csv") as file:
+        assert [row["data.dataset"] for row in csv.DictReader(file)] == ["digits", "cifar10", "cifar10"]
 
 
 def test_curves_of_seeds_have_a_mean_and_a_band(tmp_path: Path):
@@ -223,7 +241,7 @@ def test_curves_of_seeds_have_a_mean_and_a_band(tmp_path: Path):
 
     for seed, tops in enumerate(((0.2, 0.4), (0.4, 0.8))):
         write_run(tmp_path / str(seed), seed=seed, tops=tops)
-    line = study_page.panels(study.collect(runs.find([tmp_path])))[0].lines[0]
+    line = study_page.panels(study.collect(runs.find([tmp_path]))[0])[0].lines[0]
     np.testing.assert_allclose(line.y, [30, 60])
     np.testing.assert_allclose(line.band, [np.sqrt(200), np.sqrt(800)])  # sd of two values: their distance / sqrt(2)
 

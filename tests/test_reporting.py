@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvjax.report import caption, prediction_grid
 from cvjax.reporting import confusion, figures, words
+from cvjax.reporting.pictures import caption, prediction_grid
 
 
 def pixels(path: Path) -> np.ndarray:

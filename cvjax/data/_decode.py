@@ -10,6 +10,7 @@ import io
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -19,6 +20,8 @@ from PIL import Image
 from PIL.ExifTags import Base
 
 from cvjax.config import UserError
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm")
 
 # EXIF orientation -> pixels as they should be seen. 5-8 swap height and width.
 _UPRIGHT = {
@@ -35,6 +38,11 @@ _UPRIGHT = {
 
 class DecodeError(UserError):
     """Bytes that are no readable image. The message does not name the file: whoever knows the name adds it."""
+
+
+def is_picture(path: Path) -> bool:
+    """True for a file that is a picture by the ending of its name, hidden files aside."""
+    return path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file()
 
 
 @dataclass(frozen=True)

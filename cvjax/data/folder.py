@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cvjax.config import UserError
-from cvjax.data._decode import Encoded
+from cvjax.data._decode import Encoded, is_picture
 from cvjax.data._source import Info, Source, multi_hot, select
 
-ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"}
 SPLITS = ("train", "val", "test")
 TABLE = "labels.csv"
 
@@ -81,15 +80,11 @@ def _class_folders(folder: Path) -> list[Item]:
         raise UserError(f"{folder} holds no class folders; expected {folder}/<class>/<picture>.jpg")
     items = []
     for name in names:
-        files = sorted(str(path) for path in (folder / name).rglob("*") if _is_picture(path))
+        files = sorted(str(path) for path in (folder / name).rglob("*") if is_picture(path))
         if not files:
             raise UserError(f"class folder {folder / name} holds no pictures; remove it or fill it")
         items += [Item(file, (name,)) for file in files]
     return items
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file()
 
 
 def _table(folder: Path) -> list[Item]:

@@ -215,10 +215,10 @@ def _classes(run: Run) -> list[str]:
 
 
 def _num_examples(run: Run, metric: str) -> int | None:
-    """Of the split that a metric was measured on: as many as there are saved predictions, else what info.json says."""
+    """Of the split that a metric was measured on: as many as there are saved predictions."""
     split = metric.split("/")[0]
     known = confusion.counts(run.path, split)
-    return known[1] if known else runs.examples(run, split)
+    return known[1] if known else None
 
 
 def _exact(number: int | None) -> str:

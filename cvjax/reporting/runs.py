@@ -184,12 +184,6 @@ def split(run: Run, name: str) -> str:
     return "test" if key in run.config and str(run.config[key]).startswith("test") else words.split(name)
 
 
-def examples(run: Run, split: str) -> int | None:
-    """Number of examples of a split, where info.json says so: {"num_examples": {"train": 1437, "val": 360}}."""
-    counts = run.info.get("num_examples")
-    return counts[split] if isinstance(counts, dict) and split in counts else None
-
-
 def wall_seconds(run: Run) -> float | None:
     """From the first start to the last sign of life; pauses between restarts included."""
     start = _moment(run.starts[0]["time"]) if run.starts and "time" in run.starts[0] else None

@@ -11,6 +11,9 @@ import numpy as np
 from cvjax.reporting import runs, words
 from cvjax.reporting.runs import Run
 
+# What a run is measured on. Runs that differ in one of these are not ranked against each other.
+QUESTION = ("task.name", "data.name", "data.dataset", "data.root", "data.val", "data.test")
+
 
 @dataclass(frozen=True)
 class Group:
@@ -34,8 +37,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Study:
-    """`keys`: configuration keys whose values differ between groups. `groups`: the best first. `metric`: judged by."""
+    """Runs that can be compared: of one task, measured on the same data.
 
+    `name`: what tells it from the other studies of a report, "" when it is alone. `keys`: configuration keys whose values
+    differ between groups. `groups`: the best first. `metric`: judged by.
+    """
+
+    name: str
     keys: list[str]
     groups: list[Group]
     metric: str | None
@@ -45,14 +53,23 @@ class Study:
         return [run for group in self.groups for run in group.runs]
 
 
-def collect(found: list[Run]) -> Study:
+def collect(found: list[Run]) -> list[Study]:
+    """A study for each data set and task: numbers measured on different data have no common ranking."""
+    question = [key for key in differing(found) if key in QUESTION]
+    members: dict[tuple[str, ...], list[Run]] = {}
+    for run in found:
+        members.setdefault(tuple(runs.setting(run, key) for key in question), []).append(run)
+    return [_study(", ".join(value for value in values if value not in ("", words.MISSING)), members[values]) for values in members]
+
+
+def _study(name: str, found: list[Run]) -> Study:
     """Groups the runs by configuration, seeds aside, and sorts the groups by their mean best value."""
     keys, metric = differing(found), runs.main_metric(found)
     members: dict[tuple[str, ...], list[Run]] = {}
     for run in found:
         members.setdefault(tuple(runs.setting(run, key) for key in keys), []).append(run)
     groups = [Group(settings, sorted(group, key=lambda run: runs.setting(run, "seed"))) for settings, group in members.items()]
-    return Study(keys, sorted(groups, key=lambda group: _rank(group, metric)), metric)
+    return Study(name, keys, sorted(groups, key=lambda group: _rank(group, metric)), metric)
 
 
 def differing(found: list[Run]) -> list[str]:
@@ -102,37 +119,27 @@ def table(study: Study) -> tuple[list[str], list[list[str]]]:
     return head, rows
 
 
-def write_markdown(study: Study, path: Path) -> None:
-    """The table of groups, for a paper's draft or an issue."""
-    head, rows = table(study)
-    lines = [head, ["---"] * len(head), *rows]
-    path.write_text(
-        "".join("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |\n" for line in lines),
-        encoding="utf-8",
-    )
+def write_markdown(studies: list[Study], path: Path) -> None:
+    """The tables of groups, for a paper's draft or an issue."""
+    parts = []
+    for study in studies:
+        head, rows = table(study)
+        cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in [head, ["---"] * len(head), *rows]]
+        title = f"### {study.name}\n\n" if study.name else ""
+        parts.append(title + "".join(f"| {' | '.join(line)} |\n" for line in cells))
+    path.write_text("\n".join(parts), encoding="utf-8")
 
 
-def write_csv(study: Study, path: Path) -> None:
-    """One line a run, failed ones too, numbers as in the files (fractions 0-1)."""
-    names = list(dict.fromkeys(name for run in study.runs for name in runs.evaluations(run)))
-    head = [
-        "run",
-        "state",
-        "reason",
-        "step",
-        "seed",
-        *study.keys,
-        *(f"final {name}" for name in names),
-        *(f"best {name}" for name in names),
-        "parameters",
-        "multiply_adds",
-        "images_per_s",
-        "wall_s",
-    ]
+def write_csv(studies: list[Study], path: Path) -> None:
+    """One line a run, failed ones too, numbers as in the files (fractions 0-1); first the settings that differ."""
+    found = [run for study in studies for run in study.runs]
+    keys, names = differing(found), list(dict.fromkeys(name for run in found for name in runs.evaluations(run)))
+    finals, bests = [f"final {name}" for name in names], [f"best {name}" for name in names]
+    costs = ["parameters", "multiply_adds", "images_per_s", "wall_s"]
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(head)
-        writer.writerows(_line(run, study.keys, names) for run in study.runs)
+        writer.writerow(["run", "state", "reason", "step", "seed", *keys, *finals, *bests, *costs])
+        writer.writerows(_line(run, keys, names) for run in found)
 
 
 def _line(run: Run, keys: list[str], names: list[str]) -> list[Any]:

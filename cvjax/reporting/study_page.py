@@ -12,30 +12,34 @@ from cvjax.reporting.study import Group, Study, table
 DRAWN = len(figures.SERIES)  # groups with a curve; more cannot be told apart
 
 
-def build(study: Study, folder: Path) -> str:
-    """The HTML of a study; `folder` is where the page will lie, which runs are named relative to."""
-    drawn = [page.figure(page.Markup(figures.svg(panel, f"f{i}"))) for i, panel in enumerate(panels(study))]
+def build(studies: list[Study], folder: Path) -> str:
+    """The HTML of the studies of a report; `folder` is where the page will lie, which runs are named relative to."""
+    found = [run for study in studies for run in study.runs]
+    sections = [section for number, study in enumerate(studies) for section in _sections(study, folder, number)]
+    if len(studies) > 1:
+        overview = f"{len(studies)} data sets or tasks, each with a ranking of its own: {'; '.join(study.name for study in studies)}."
+        sections.insert(0, page.element("p", overview, "verdict"))
+    return page.page(_title(found), f"{len(found)} runs in {folder.name}", sections)
+
+
+def _sections(study: Study, folder: Path, number: int) -> list[page.Markup]:
+    """What the page says of one study, the name of which heads it where there are several."""
+    drawn = [page.figure(page.Markup(figures.svg(panel, f"s{number}f{i}"))) for i, panel in enumerate(panels(study))]
     more = f"The {DRAWN} best of {len(study.groups)} settings. " if len(study.groups) > DRAWN else ""
-    legend = page.element(
-        "p",
-        more + "Colours as in the table; solid: held-out data, dashed: training. Mean over the finished seeds (all, where "
-        "none has finished), shaded: one standard deviation. The axes fit what follows the first tenth of training.",
-        "quiet",
+    legend = more + (
+        "Colours as in the table; solid: held-out data, dashed: training. Mean over the finished seeds (all, where "
+        "none has finished), shaded: one standard deviation. The axes fit what follows the first tenth of training."
     )
-    return page.page(
-        _title(study),
-        f"{len(study.runs)} runs in {folder.name}",
-        [
-            page.join([page.element("p", verdict(study), "verdict"), page.element("p", _seeds(study), "quiet"), _alert(study)]),
-            page.section("Settings, best first", _groups(study)),
-            page.section("Learning curves", page.element("div", page.join(drawn), "curves"), legend)
-            if drawn
-            else page.section("Learning curves", page.element("p", "No metrics yet.", "quiet")),
-            page.section("Predictions", *_pictures(study)),
-            page.section("Every run", _every(study, folder), _commands(study, folder)),
-            page.section("Configuration all runs share", _shared(study)),
-        ],
-    )
+    curves = [page.element("div", page.join(drawn), "curves"), page.element("p", legend, "quiet")]
+    opening = [page.element("p", verdict(study), "verdict"), page.element("p", _seeds(study), "quiet"), _alert(study)]
+    return [
+        page.section(study.name, *opening) if study.name else page.join(opening),
+        page.section("Settings, best first", _groups(study)),
+        page.section("Learning curves", *(curves if drawn else [page.element("p", "No metrics yet.", "quiet")])),
+        page.section("Predictions", *_pictures(study)),
+        page.section("Every run", _every(study, folder), _commands(study, folder)),
+        page.section("Configuration all runs share", _shared(study)),
+    ]
 
 
 def verdict(study: Study) -> str:
@@ -85,8 +89,8 @@ def _curve(group: Group, name: str, colour: int) -> figures.Line | None:
     return figures.Line("", np.array(common), values.mean(0), colour, dashed=name.startswith("train/"), band=band)
 
 
-def _title(study: Study) -> str:
-    names = list(dict.fromkeys(runs.title(run) for run in study.runs))
+def _title(found: Sequence[Run]) -> str:
+    names = list(dict.fromkeys(runs.title(run) for run in found))
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more" if len(names) > 3 else ", ".join(names)
 
 
