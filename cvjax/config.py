@@ -7,7 +7,6 @@ that names the key. This file is also all that an experiment may import from cvj
 
 import ast
 import difflib
-import importlib.util
 import inspect
 import json
 import math
@@ -16,6 +15,7 @@ import traceback
 import types
 import typing
 from collections.abc import Callable, Iterable
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +104,11 @@ def load(path: str, arg: str | None = None) -> ConfigDict:
     if not file.is_file():
         have = sorted(str(p) for p in file.parent.glob("*.py")) if file.parent.is_dir() else []
         raise UserError(f"no experiment file {path}{did_you_mean(path, have)}" + (f"; have: {', '.join(have)}" if have else ""))
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    module = importlib.util.module_from_spec(spec)
+    loader = SourceFileLoader(file.stem, str(file))
+    module = types.ModuleType(file.stem)
+    module.__file__ = str(file)
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
         if not hasattr(module, "get_config"):
             raise UserError(f"{path} has no get_config(arg): an experiment file defines one that returns a config")
         config = module.get_config(arg) if inspect.signature(module.get_config).parameters else module.get_config()
@@ -156,7 +157,8 @@ class Reading:
     """A config whose reads are recorded, so that a key nobody read can be named: `reading.model`, then `unread()`."""
 
     def __init__(self, config: ConfigDict):
-        self._config, self._read = config, set()
+        self._config = config
+        self._read: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
         if name not in self._config:
@@ -203,11 +205,10 @@ def checked(where: str, function: Callable, settings: dict, given: Iterable[str]
 
 def steps(duration: str, steps_per_epoch: int, where: str = "duration") -> int:
     """Turns "30 epochs", "0.5 epochs" or "500 steps" into a number of steps, in this one place."""
-    match = re.fullmatch(r"\s*([\d.]+(?:e\d+)?)\s*(epoch|step)s?\s*", str(duration))
-    try:
-        return round(float(match[1]) * (steps_per_epoch if match[2] == "epoch" else 1))
-    except (TypeError, ValueError):
-        raise UserError(f"{where} is '{duration}'; write a duration as '30 epochs' or '500 steps'") from None
+    match = re.fullmatch(r"\s*(\d+\.?\d*(?:e\d+)?|\.\d+)\s*(epoch|step)s?\s*", str(duration))
+    if not match:
+        raise UserError(f"{where} is '{duration}'; write a duration as '30 epochs' or '500 steps'")
+    return round(float(match[1]) * (steps_per_epoch if match[2] == "epoch" else 1))
 
 
 # ---- types

@@ -109,7 +109,7 @@ def averaged(params: Any, opt_state: Any) -> Any:
 
 class AverageState(NamedTuple):
     average: Any  # like the parameters
-    count: jax.Array  # int32, how many updates it has seen
+    updates: jax.Array  # int32, how many it has seen
 
 
 def _average(decay: float) -> optax.GradientTransformation:
@@ -121,9 +121,9 @@ def _average(decay: float) -> optax.GradientTransformation:
 
     def update(updates: Any, state: AverageState, params: Any) -> tuple[Any, AverageState]:
         new = optax.apply_updates(params, updates)
-        keep = jnp.minimum(decay, (1 + state.count) / (10 + state.count))
+        keep = jnp.minimum(decay, (1 + state.updates) / (10 + state.updates))
         average = jax.tree.map(lambda a, p: a + (1 - keep).astype(a.dtype) * (p - a), state.average, new)
-        return updates, AverageState(average, state.count + 1)
+        return updates, AverageState(average, state.updates + 1)
 
     return optax.GradientTransformation(init, update)
 

@@ -52,11 +52,11 @@ def replicate(tree: Any) -> Any:
     return jax.tree.map(lambda x: jax.device_put(np.array(x), _sharding()), tree)
 
 
-def shard(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+def shard(batch: dict[str, np.ndarray]) -> dict[str, Any]:
     """This host's batch (rows first) split over its devices: leaves become (devices, rows / devices, ...)."""
     devices = jax.local_device_count()
     split = {name: x.reshape(devices, -1, *x.shape[1:]) for name, x in batch.items()}
-    return split if jax.process_count() > 1 else {name: jax.device_put(x, _sharding(AXIS)) for name, x in split.items()}
+    return jax.device_put(split, _sharding(AXIS)) if jax.process_count() == 1 else split
 
 
 def check_divides(batch_size: int, where: str, parts: int = 1) -> None:

@@ -108,4 +108,5 @@ def forward(e: Experiment) -> Callable:
 def _outputs(e: Experiment, state: State, batch: dict) -> dict:
     """What the network says of a batch, with its averaged parameters if there are any."""
     variables = {"params": optim.averaged(state.params, state.opt), "batch_stats": state.stats}
-    return e.model.apply(variables, e.task.inputs(batch, None), train=False)
+    outputs: Any = e.model.apply(variables, e.task.inputs(batch, None), train=False)
+    return outputs

@@ -12,7 +12,6 @@ import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from functools import partial
 
 import numpy as np
 
@@ -155,15 +154,14 @@ class Batches(Iterator[Rows]):
 
 def _pool(source: Source, transform: Callable, seed: int | None, workers: int, kind: str) -> tuple[Executor, Callable]:
     """The workers and how to give them a task."""
-    job = (source, transform, seed)
     if kind == "thread":
         threads = ThreadPoolExecutor(workers, "cvjax-data")
-        return threads, partial(threads.submit, _worker.rows, *job)
+        return threads, lambda task: threads.submit(_worker.rows, source, transform, seed, task)
     if kind != "process":
         raise UserError(f"data.worker_kind is '{kind}'; have: thread, process")
     # Not fork: JAX runs threads, and a forked copy of a locked lock never opens.
-    processes = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _worker.start, job)
-    return processes, partial(processes.submit, _worker.rows_in_process)
+    processes = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _worker.start, (source, transform, seed))
+    return processes, lambda task: processes.submit(_worker.rows_in_process, task)
 
 
 def _join(parts: list[Rows]) -> Rows:

@@ -98,7 +98,7 @@ def _plain(dtype: np.dtype) -> np.dtype:
 
 # ---- worker processes
 
-_job: tuple = ()
+_job: Any = None
 
 
 def start(source: Source, transform: Callable[..., dict], seed: int | None) -> None:
@@ -113,7 +113,8 @@ def start(source: Source, transform: Callable[..., dict], seed: int | None) -> N
 
 
 def rows_in_process(task: Task) -> Rows:
-    return rows(*_job, task)
+    source, transform, seed = _job
+    return rows(source, transform, seed, task)
 
 
 def _die_with_parent() -> None:

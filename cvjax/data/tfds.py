@@ -96,7 +96,7 @@ def _features(dataset: str, info: Any, tfds: Any) -> tuple[str, str]:
     """Names of the image and the label: the set's own `supervised_keys`, else the only features of these kinds."""
     kinds = (tfds.features.Image, tfds.features.ClassLabel)
     found = [[name for name, feature in info.features.items() if isinstance(feature, kind)] for kind in kinds]
-    keys = info.supervised_keys or ()
+    keys: Any = info.supervised_keys or ()
     if len(keys) == 2 and keys[0] in found[0] and keys[1] in found[1]:
         return keys[0], keys[1]
     if [len(names) for names in found] != [1, 1]:

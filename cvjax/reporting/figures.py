@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 INK, GRID = "#1f2328", "#d9dee4"  # in SVG these become the page's own colours
 SERIES = ("#0b63c5", "#c2570a", "#0e8060", "#8b3db8", "#b8860f", "#c22d55", "#4d6a8a", "#6f7f1a")
 POINTS = 200  # a curve has no more: what is finer than the line is wide is averaged
-STYLE = {"font.size": 10.5, "svg.fonttype": "none", "svg.hashsalt": "cvjax", "text.parse_math": False, "axes.titleweight": "bold"}
+STYLE: Any = {"font.size": 10.5, "svg.fonttype": "none", "svg.hashsalt": "cvjax", "text.parse_math": False, "axes.titleweight": "bold"}
 
 
 class Line(NamedTuple):
@@ -61,12 +61,13 @@ def png(panels: Sequence[Panel], path: Path, title: str) -> None:
     """All panels side by side, two in a row, on white."""
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(5.2 * columns, 3.1 * rows + 0.4), layout="constrained", dpi=150)
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
+        layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
+        figure = Figure(figsize=(5.2 * columns, 3.1 * rows + 0.4), layout=layout, dpi=150)
         figure.suptitle(title, fontsize=13, color=INK)
         axes = figure.subplots(rows, columns, squeeze=False).flat
         for i, ax in enumerate(axes):
@@ -97,7 +98,7 @@ def _draw(ax: "Axes", panel: Panel) -> None:
         ax.yaxis.set_major_formatter("{x:g}")
         ax.yaxis.set_minor_formatter("")
     if panel.settled:
-        ax.set_ylim(_range(panel.lines))
+        ax.set_ylim(*_range(panel.lines, ax.get_yscale() == "log"))
     ax.set_title(panel.title, loc="left", color=INK, fontsize=11)
     ax.set_xlabel(panel.xlabel, color=INK)
     ax.tick_params(colors=INK, which="both", length=0)
@@ -125,7 +126,7 @@ def _spans_decades(curves: Sequence[np.ndarray]) -> bool:
     return len(values) > 0 and values.min() > 0 and values.max() > 100 * values.min()
 
 
-def _range(lines: Sequence[Line]) -> tuple[float | None, float | None]:
+def _range(lines: Sequence[Line], log: bool) -> tuple[float | None, float | None]:
     """Ends of the y axis that fit every curve, and its band, from the first tenth of the x axis on."""
     start = 0.1 * max(line.x.max() for line in lines)
     bands = [0 * line.y if line.band is None else line.band for line in lines]
@@ -134,6 +135,8 @@ def _range(lines: Sequence[Line]) -> tuple[float | None, float | None]:
     values = values[np.isfinite(values)]
     if not len(values) or values.min() == values.max():
         return None, None
+    if log:
+        return values[values > 0].min() / 1.1, values.max() * 1.1
     margin = 0.05 * (values.max() - values.min())
     return values.min() - margin, values.max() + margin
 
