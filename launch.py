@@ -16,7 +16,8 @@ from pathlib import Path
 from absl import flags
 
 from cvjax import environment
-from cvjax.config import UserError, did_you_mean, load, override, read
+from cvjax.config import load, override, read
+from cvjax.errors import Interrupted, TrainingFailed, UserError, did_you_mean
 from cvjax.schema import check_names, forget_leftovers
 
 VERBS = ("train", "eval", "predict", "report", "list")
@@ -32,22 +33,18 @@ flags.DEFINE_string("out", None, "Where predict draws its pictures and report wr
 
 def main(argv: list[str]) -> int:
     try:
-        words, assignments = parse(argv)
-        if not words:
-            raise UserError(f"no verb; write: python launch.py {'|'.join(VERBS)} ... (--help explains)")
-        verb, *rest = words
-        if verb not in VERBS:
-            raise UserError(f"unknown verb '{verb}'{did_you_mean(verb, VERBS)}; have: {', '.join(VERBS)}")
-        if rest and verb != "predict":
-            raise UserError(f"stray word '{rest[0]}': {verb} takes flags only")
-        return run(verb, rest, assignments)
-    except UserError as error:
-        print(f"cvjax: error: {error}", file=sys.stderr)
-        return 2
+        verb, words, assignments = parse(argv)
+        return run(verb, words, assignments)
+    except (UserError, TrainingFailed, Interrupted) as reason:
+        print(f"cvjax: {'error: ' * isinstance(reason, UserError)}{reason}", file=sys.stderr)
+        return reason.exit_code
+    except KeyboardInterrupt:
+        print("cvjax: stopped at once; a training run continues from its last checkpoint with the same command", file=sys.stderr)
+        return Interrupted.exit_code
 
 
-def parse(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Splits a command line into words and `--config.key=value` assignments; the other flags go to absl."""
+def parse(argv: list[str]) -> tuple[str, list[str], list[tuple[str, str]]]:
+    """The verb, what it works on, and the `--config.key=value` assignments; the other flags go to absl."""
     assignments = [arg[len("--config.") :].partition("=") for arg in argv[1:] if arg.startswith("--config.")]
     for key, equals, _ in assignments:
         if not equals:
@@ -57,9 +54,17 @@ def parse(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
         print(f"{__doc__}\n{FLAGS.main_module_help()}")
         sys.exit(0)
     try:
-        return FLAGS(rest)[1:], [(key, value) for key, _, value in assignments]
+        verb, *words = FLAGS(rest)[1:] or [""]
+    except flags.UnrecognizedFlagError as error:
+        raise UserError(f"unknown flag --{error.flagname}; a setting of the experiment is --config.KEY=..., see --help") from None
     except flags.Error as error:
-        raise UserError(" ".join(str(error).replace("FATAL Flags parsing error: ", "").split())) from None
+        raise UserError(" ".join(str(error).split())) from None
+    if verb not in VERBS:
+        problem = f"unknown verb '{verb}'{did_you_mean(verb, VERBS)}" if verb else "no verb"
+        raise UserError(f"{problem}; have: {', '.join(VERBS)} (--help explains)")
+    if words and verb != "predict":
+        raise UserError(f"stray word '{words[0]}': {verb} takes flags only")
+    return verb, words, [(key, value) for key, _, value in assignments]
 
 
 def run(verb: str, words: list[str], assignments: list[tuple[str, str]]) -> int:
@@ -68,50 +73,40 @@ def run(verb: str, words: list[str], assignments: list[tuple[str, str]]) -> int:
         from cvjax.listing import listing
 
         print(listing())
-        return 0
-    workdir = Path(needed("workdir", verb))
-    if verb == "report":
+    elif verb == "report":
         from cvjax.report import report
 
-        print(report([workdir], out=FLAGS.out))
-        return 0
-    environment.prepare()
-    if verb == "train":
-        path, _, arg = needed("config", verb).partition(":")
+        print(report([needed("workdir", verb)], out=FLAGS.out))
+    elif verb == "train":
+        (path, _, arg), workdir = needed("config", verb).partition(":"), Path(needed("workdir", verb))
         config = load(path, arg)
         override(config, assignments + ([("init", FLAGS.init)] if FLAGS.init else []))
         forget_leftovers(config, assignments)
         check_names(config)
-        from cvjax import parallel
-        from cvjax.train import Interrupted, TrainingFailed, train
+        environment.prepare()
+        from cvjax import parallel, train
 
         parallel.start()
-        try:
-            train(config, workdir)
-        except (TrainingFailed, Interrupted) as reason:
-            print(f"cvjax: {reason}", file=sys.stderr)
-            return 75 if isinstance(reason, Interrupted) else 1
-        except KeyboardInterrupt:
-            print("cvjax: stopped at once; the same command continues from the last checkpoint", file=sys.stderr)
-            return 75
-        return 0
-    config = read(workdir)
-    override(config, assignments)
-    check_names(config)
-    from cvjax import predict
-
-    if verb == "eval":
-        predict.evaluate_run(config, workdir, FLAGS.split, FLAGS.checkpoint)
+        train.train(config, workdir)
     else:
-        predict.predict_files(config, workdir, words, FLAGS.checkpoint, Path(FLAGS.out) if FLAGS.out else workdir / "predictions")
+        workdir = Path(needed("workdir", verb))
+        config = read(workdir)
+        override(config, assignments)
+        check_names(config)
+        environment.prepare()
+        from cvjax import predict
+
+        if verb == "eval":
+            predict.evaluate_run(config, workdir, FLAGS.split, FLAGS.checkpoint)
+        else:
+            predict.predict_files(config, workdir, words, FLAGS.checkpoint, Path(FLAGS.out or workdir / "predictions"))
     return 0
 
 
 def needed(flag: str, verb: str) -> str:
-    value = FLAGS[flag].value
-    if not value:
+    if not FLAGS[flag].value:
         raise UserError(f"{verb} needs --{flag}=...")
-    return str(value)
+    return str(FLAGS[flag].value)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 
 from cvjax import config as configs
 from cvjax import lookup, optim, parallel, transfer
-from cvjax.config import UserError
 from cvjax.data._source import Info, Source
+from cvjax.errors import UserError
 from cvjax.preprocess import Augment, Pixels
 from cvjax.state import State, key
 

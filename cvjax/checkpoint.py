@@ -10,7 +10,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from cvjax import parallel
-from cvjax.config import UserError
+from cvjax.errors import UserError
 from cvjax.state import State
 
 

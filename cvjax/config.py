@@ -6,7 +6,6 @@ that names the key. This file is also all that an experiment may import from cvj
 """
 
 import ast
-import difflib
 import inspect
 import json
 import math
@@ -21,15 +20,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-
-class UserError(ValueError):
-    """A mistake the user can mend. One line that names the thing and the fix; the launcher prints it and exits with 2."""
-
-
-def did_you_mean(word: str, words: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(word), list(words), n=1)
-    return f", did you mean '{close[0]}'?" if close else ""
-
+from cvjax.errors import UserError, did_you_mean
 
 # ---- what an experiment file uses
 

@@ -4,7 +4,7 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
-from cvjax.config import UserError, did_you_mean
+from cvjax.errors import UserError, did_you_mean
 
 HERE = Path(__file__).parent
 

@@ -15,7 +15,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from cvjax.config import UserError
+from cvjax.errors import UserError
 
 AXIS = "batch"
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from cvjax import checkpoint, step, workdir
 from cvjax.build import Experiment, build, initial_state
-from cvjax.config import UserError
 from cvjax.data._decode import ENDINGS, DecodeError, Encoded, is_picture
 from cvjax.data._source import decoded
+from cvjax.errors import UserError
 from cvjax.evaluate import Evaluator
 from cvjax.log import summary, write_json
 from cvjax.preprocess import host_eval

@@ -11,8 +11,8 @@ from functools import partial
 import jax
 import numpy as np
 
-from cvjax.config import UserError
 from cvjax.data import _views
+from cvjax.errors import UserError
 from cvjax.ops import augment as device
 from cvjax.state import example_keys
 

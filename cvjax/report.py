@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from cvjax.config import UserError
+from cvjax.errors import UserError
 from cvjax.reporting import figures, page, run_page, runs, study, study_page
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from cvjax.config import UserError, did_you_mean
+from cvjax.errors import UserError, did_you_mean
 from cvjax.lookup import HERE, names
 
 # section -> where its schema is: {file: class or function}; {} stands for the section's own `name`

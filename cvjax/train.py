@@ -16,20 +16,12 @@ from orbax.checkpoint import CheckpointManager
 
 from cvjax import checkpoint, parallel, step, workdir
 from cvjax.build import Experiment, build, initial_state
-from cvjax.config import UserError
 from cvjax.data import _pipeline
+from cvjax.errors import Interrupted, TrainingFailed, UserError
 from cvjax.evaluate import Evaluator
 from cvjax.log import Clock, Log, summary
 from cvjax.preprocess import host_eval, host_train
 from cvjax.state import State
-
-
-class TrainingFailed(RuntimeError):
-    """Training cannot go on (a loss that is not finite). One line; the launcher exits with 1."""
-
-
-class Interrupted(Exception):
-    """A signal asked to stop and the state is saved. The launcher exits with 75: run me again."""
 
 
 def train(config: ConfigDict, folder: Path) -> dict[str, float]:

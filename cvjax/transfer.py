@@ -8,7 +8,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from cvjax import checkpoint, parallel
-from cvjax.config import UserError, did_you_mean
+from cvjax.errors import UserError, did_you_mean
 
 
 def initialise(params: Any, stats: Any, source: str) -> tuple[Any, Any, list[str]]:

@@ -19,8 +19,8 @@ from ml_collections import ConfigDict
 from cvjax import config as configs
 from cvjax import describe
 from cvjax.build import Experiment
-from cvjax.config import UserError
 from cvjax.data._source import Info
+from cvjax.errors import UserError
 from cvjax.log import write_json
 from cvjax.state import State
 

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from cvjax import build, optim, schema
 from cvjax import config as configs
-from cvjax.config import UserError
+from cvjax.errors import UserError
 from cvjax.schema import check_names
 from tiny import tiny
 

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from cvjax import optim
-from cvjax.config import UserError
+from cvjax.errors import UserError
 
 PARAMS = {"stem": {"kernel": jnp.array([[1.0, -2.0], [0.5, 3.0]])}, "head": {"bias": jnp.array([0.5, -1.0])}}
 GRADS = [jax.tree.map(lambda p, i=i: 0.3 * p + jnp.float32(i - 0.7), PARAMS) for i in range(3)]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvjax.config import UserError
+from cvjax.errors import UserError
 from cvjax.report import report
 from cvjax.reporting import runs, study
 from cvjax.reporting.pictures import prediction_grid

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cvjax import schedule as schedules
-from cvjax.config import UserError
+from cvjax.errors import UserError
 
 
 def trace(steps, **settings):

@@ -16,11 +16,11 @@ import pytest
 from cvjax import checkpoint, parallel, step
 from cvjax import train as loop
 from cvjax.build import build, initial_state
-from cvjax.config import UserError
 from cvjax.data import _pipeline
+from cvjax.errors import Interrupted, TrainingFailed, UserError
 from cvjax.evaluate import Evaluator
 from cvjax.preprocess import host_train
-from cvjax.train import TrainingFailed, due, train
+from cvjax.train import due, train
 from tiny import tiny
 
 ROOT = Path(__file__).parent.parent
@@ -61,7 +61,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(loop, "_watched_signals", lambda: contextlib.nullcontext(asked))
     monkeypatch.setattr(loop, "_evaluate", lambda *a, f=loop._evaluate: asked.append(15) or f(*a))  # the loop sees it a step later
-    with pytest.raises(loop.Interrupted):
+    with pytest.raises(Interrupted):
         train(config, tmp_path / "parts")
     assert json.loads((tmp_path / "parts" / "status.json").read_text())["state"] == "stopped"
     monkeypatch.undo()

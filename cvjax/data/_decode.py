@@ -19,7 +19,7 @@ import simplejpeg
 from PIL import Image
 from PIL.ExifTags import Base
 
-from cvjax.config import UserError
+from cvjax.errors import UserError
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm")
 

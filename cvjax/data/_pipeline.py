@@ -16,10 +16,10 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 import numpy as np
 
 from cvjax import environment
-from cvjax.config import UserError
 from cvjax.data import _worker
 from cvjax.data._source import Source
 from cvjax.data._worker import Rows, Task
+from cvjax.errors import UserError
 from cvjax.ops.shuffle import indices
 
 AHEAD = 3  # batches being made while one is used

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from cvjax.config import UserError, did_you_mean
 from cvjax.data._decode import DecodeError, Encoded
+from cvjax.errors import UserError, did_you_mean
 
 
 @dataclass(frozen=True)

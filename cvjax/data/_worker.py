@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvjax.config import UserError
 from cvjax.data._source import Source, decoded
+from cvjax.errors import UserError
 
 Rows = dict[str, np.ndarray]
 

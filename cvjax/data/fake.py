@@ -9,8 +9,8 @@ from functools import partial
 import cv2
 import numpy as np
 
-from cvjax.config import UserError
 from cvjax.data._source import Info, Source, multi_hot, select
+from cvjax.errors import UserError
 
 TINY = {"split": "train", "size": 8, "num_examples": 20, "num_classes": 3}
 TASKS = ("classification", "multilabel")

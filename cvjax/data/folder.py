@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from cvjax.config import UserError
 from cvjax.data._decode import Encoded, is_picture
 from cvjax.data._source import Info, Source, multi_hot, select
+from cvjax.errors import UserError
 
 SPLITS = ("train", "val", "test")
 TABLE = "labels.csv"

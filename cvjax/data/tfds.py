@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cvjax.config import UserError, did_you_mean
 from cvjax.data._decode import Encoded
 from cvjax.data._source import Info, Source
+from cvjax.errors import UserError, did_you_mean
 
 
 def load(split: str, *, dataset: str, data_dir: str | None = None) -> Source:

@@ -7,7 +7,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from cvjax.config import UserError
+from cvjax.errors import UserError
 from cvjax.reporting import page, words
 
 CELLS = 20  # up to so many classes the matrix is a table of numbers; above, a picture

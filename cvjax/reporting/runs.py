@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from cvjax.config import UserError
+from cvjax.errors import UserError
 from cvjax.reporting import words
 
 STATUS = {"state": "not started", "step": 0, "steps": None, "heartbeat": None, "reason": "", "best": None, "final": None}

@@ -16,8 +16,8 @@ MAY = {
     "models": ("models", "layers", "ops"),
     "tasks": ("tasks", "ops", "metrics", "state", "lettering"),
     "metrics": ("metrics",),
-    "data": ("data", "ops", "config", "environment"),
-    "reporting": ("reporting", "config", "lettering"),
+    "data": ("data", "ops", "errors", "environment"),
+    "reporting": ("reporting", "errors", "lettering"),
 }
 CLOSED_TO_CORE = ("models", "tasks")  # the loop knows no model, task or data source by name
 

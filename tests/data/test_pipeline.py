@@ -6,10 +6,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from cvjax.config import UserError
 from cvjax.data import _augment, _pipeline, _views, fake
 from cvjax.data._source import Info, Source
 from cvjax.data._worker import Task
+from cvjax.errors import UserError
 
 SOURCE = fake.load("train", num_examples=50, size=12)
 RANDOM = partial(_views.training, size=8, crop="resized", randaugment=(1, 5))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvjax.config import UserError
 from cvjax.data import digits, fake, folder
 from cvjax.data._source import select
+from cvjax.errors import UserError
 
 # ---- splits
 

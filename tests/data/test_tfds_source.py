@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvjax.config import UserError
 from cvjax.data import _pipeline
 from cvjax.data import tfds as source
+from cvjax.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the protobuf that TFDS brings
 
