@@ -35,7 +35,7 @@ def save(checkpoints: ocp.CheckpointManager, state: State, memory: dict, monitor
         monitored: the monitored value where it is the best so far, else None.
     """
     parallel.check_replicas(state)
-    items = ocp.args.Composite(state=ocp.args.StandardSave(parallel.to_global(state)), memory=ocp.args.JsonSave(memory))
+    items = ocp.args.Composite(state=ocp.args.StandardSave(parallel.to_save(state)), memory=ocp.args.JsonSave(memory))
     checkpoints.save(int(state.step), args=items, metrics=None if monitored is None else {"monitored": monitored})
 
 
