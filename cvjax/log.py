@@ -28,7 +28,7 @@ def screen(name: str, value: float) -> str:
     short = name.rpartition("/")[2]
     if any(short.lower().startswith(word.lower()) for word in PERCENT):
         return f"{short} {100 * value:.2f}%"
-    return f"{short} {value:.4g}"
+    return f"{short} {value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{short} {value:.4g}"
 
 
 def summary(values: dict[str, float]) -> str:

@@ -172,9 +172,9 @@ def _rehearse(e: Experiment, evaluator: Evaluator, state: State, checkpoints: Ch
 def _finish(e: Experiment, state: State, memory: dict, evaluator: Evaluator, folder: Path) -> dict[str, float]:
     """The final evaluation: of the test split if there is one, else of val; keeps every decoded row and a picture."""
     split = "test" if "test" in e.splits else "val"
+    of_val, _ = evaluator(state, "val")
     final, rows = evaluator(state, split)
-    if split == "test":
-        final |= evaluator(state, "val")[0]
+    final = final | of_val
     if jax.process_index() == 0:
         workdir.keep_predictions(folder, e, split, rows)
         workdir.status(folder, "finished", step=int(state.step), steps=e.total_steps, best=memory, final=final, reason="")

@@ -68,12 +68,13 @@ def read_info(folder: Path) -> Info:
 
 
 def describe_start(folder: Path, e: Experiment, state: State, start: int) -> None:
-    """Appends to run.json: command, place, versions, devices, git commit, size of the network. The diff goes to code.diff."""
+    """Appends to run.json: command, place, versions, devices, git commit, size of the network. Uncommitted changes go to code.diff."""
     if jax.process_index() != 0:
         return
     starts = json.loads((folder / "run.json").read_text()) if (folder / "run.json").exists() else []
     commit, diff = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
-    (folder / "code.diff").write_text(diff if len(diff) < 1_000_000 else "too large to keep\n")
+    if diff:
+        (folder / "code.diff").write_text(diff if len(diff) < 1_000_000 else "too large to keep\n")
     starts.append(
         {
             "time": now(),

@@ -51,7 +51,8 @@ def load(split: str, *, root: str, split_fraction: float = 0.0) -> Source:
         splits = {name: _items(folder / name) for name in parts}
     else:
         if not 0 < split_fraction < 1:
-            raise UserError(f"{folder} has no folder 'train'; make one, or set data.split_fraction between 0 and 1 (say 0.2)")
+            given = f" (it is {split_fraction:g})" if split_fraction else ""
+            raise UserError(f"{folder} has no folder 'train'; make one, or set data.split_fraction between 0 and 1, say 0.2{given}")
         splits = _divide(folder, _items(folder), split_fraction)
     classes = _classes(folder, splits)
     items = select(split, splits)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Key
 
 from cvjax import lettering
+from cvjax.errors import UserError
 from cvjax.ops import losses
 from cvjax.state import Term
 
@@ -29,6 +30,8 @@ def loss(outputs: dict, batch: dict, *, label_smoothing: float = 0.0) -> dict[st
 
     Where mixup or CutMix gave an image two labels, each counts by its share, in the loss and in the scores.
     """
+    if not 0 <= label_smoothing < 1:
+        raise UserError(f"config.task.label_smoothing is {label_smoothing}; it must be at least 0 and below 1")
     logits = outputs["logits"]
     xent = _over_valid(batch, lambda label: losses.softmax_cross_entropy(logits, label, label_smoothing))
     terms = {"loss": Term(*xent, weight=1.0)}

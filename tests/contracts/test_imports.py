@@ -14,7 +14,7 @@ MAY = {
     "ops": ("ops",),
     "layers": ("layers", "ops"),
     "models": ("models", "layers", "ops"),
-    "tasks": ("tasks", "ops", "metrics", "state", "lettering"),
+    "tasks": ("tasks", "ops", "metrics", "state", "lettering", "errors"),
     "metrics": ("metrics",),
     "data": ("data", "ops", "errors", "environment"),
     "reporting": ("reporting", "errors", "lettering"),
