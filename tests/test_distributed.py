@@ -1,4 +1,4 @@
-"""Two real processes on this machine train to the numbers of one."""
+"""Two real processes on this machine, stopped and started again, train to the numbers of one that ran through."""
 
 import os
 import socket
@@ -18,11 +18,17 @@ from pathlib import Path
 from cvjax import checkpoint, parallel
 parallel.start()
 from cvjax.build import build, initial_state
+from cvjax.errors import Interrupted
 from cvjax.train import train
 from tiny import tiny
 config = tiny(data={"batch_size": 16, "num_examples": 44}, augment={"flip": True, "mixup": 0.2})
 folder = Path(sys.argv[2])
-final = train(config, folder)
+if sys.argv[3] == "stop":
+    parallel.agree_to_stop = lambda received, number: number == 3
+try:
+    final = train(config, folder)
+except Interrupted as reason:
+    sys.exit(reason.exit_code)
 e = build(config)
 with checkpoint.manager(folder) as checkpoints:
     state = checkpoint.restore(checkpoints, initial_state(e)[0])[0]
@@ -31,26 +37,30 @@ np.savez(f"{sys.argv[2]}/state{jax.process_index()}.npz", *leaves, final=[final[
 """
 
 
-def start(folder, devices, **env):
+def start(folder, how, devices, **env):
     environment = {**os.environ, **env, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    return subprocess.Popen([sys.executable, "-c", PROGRAM, str(ROOT), str(folder)], env=environment, stdout=subprocess.PIPE,
+    return subprocess.Popen([sys.executable, "-c", PROGRAM, str(ROOT), str(folder), how], env=environment, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True)  # fmt: skip
 
 
-def finish(process):
+def finish(process, code):
     _, errors = process.communicate(timeout=400)
-    assert process.returncode == 0, errors[-3000:]
+    assert process.returncode == code, errors[-3000:]
 
 
-def test_two_processes_equal_one(tmp_path):
+def two(folder, how, code):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    both = [start(tmp_path / "two", 1, CVJAX_COORDINATOR=address, CVJAX_NUM_PROCESSES="2", CVJAX_PROCESS_ID=str(i)) for i in (0, 1)]
+    both = [start(folder, how, 1, CVJAX_COORDINATOR=address, CVJAX_NUM_PROCESSES="2", CVJAX_PROCESS_ID=str(i)) for i in (0, 1)]
     for process in both:
-        finish(process)
-    one = start(tmp_path / "one", 2)
-    finish(one)
+        finish(process, code)
+
+
+def test_two_processes_equal_one(tmp_path):
+    two(tmp_path / "two", "stop", code=75)
+    two(tmp_path / "two", "go on", code=0)
+    finish(start(tmp_path / "one", "at once", 2), code=0)
     states = [np.load(tmp_path / name) for name in ("one/state0.npz", "two/state0.npz", "two/state1.npz")]
     for name in states[0].files:
         np.testing.assert_array_equal(states[1][name], states[2][name])

@@ -1,6 +1,8 @@
 """Every file in experiments, by glob: loads without JAX; `:smoke` trains, evaluates, resumes and ends where it should."""
 
+import contextlib
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from cvjax import config as configs
+from cvjax import train as loop
+from cvjax.errors import Interrupted
 from cvjax.predict import evaluate_run
 from cvjax.schema import check_names
 from cvjax.train import train
@@ -40,14 +44,18 @@ def test_header_is_a_page_of_the_lab_book(path):
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=IDS)
-def test_smoke(path, tmp_path):
+def test_smoke(path, tmp_path, monkeypatch):
     config = configs.load(path, "smoke")
+    monkeypatch.setattr(loop, "_watched_signals", lambda: contextlib.nullcontext([signal.SIGTERM]))
+    with pytest.raises(Interrupted, match="saved at step 1"):
+        train(config, tmp_path)
+    monkeypatch.undo()
     final = train(config, tmp_path)
     check_names(config)
     monitor = "val/top1"
     assert monitor in final
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [s for s in steps if s in (1, 2)] == steps and {1, 2} <= set(steps)
+    assert set(steps) == {1, 2} and steps == sorted(steps), "the interrupted run went on where it stood"
     assert train(config, tmp_path) == final, "a finished run does nothing"
     again = evaluate_run(config, tmp_path, "val", "latest")
     assert again[monitor] == pytest.approx(final[monitor], rel=1e-6)
