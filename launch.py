@@ -3,6 +3,7 @@
 
     python launch.py train   --config=experiments/digits.py --workdir=runs/digits [--config.optim.lr=0.1 ...]
     python launch.py eval    --workdir=runs/digits [--checkpoint=best] [--split=val] [--config.data.val=...]
+    python launch.py eval    --config=experiments/resnet_imagenet.py --init=torchvision:resnet50.pth
     python launch.py predict --workdir=runs/digits photo.jpg folder/
     python launch.py report  --workdir=runs            tables, curves and one HTML page out of finished runs
     python launch.py list                              experiments, models, tasks and data sources
@@ -14,6 +15,7 @@ import sys
 from pathlib import Path
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from cvjax import environment
 from cvjax.config import load, override, read
@@ -25,7 +27,7 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_string("config", None, "Experiment file with its arguments: experiments/resnet_cifar10.py:variant=56,smoke")
 flags.DEFINE_string("workdir", None, "Folder of the run; a run that is there is continued.")
-flags.DEFINE_string("init", None, "Run whose weights to begin from; the same as --config.init.")
+flags.DEFINE_string("init", None, "Weights to begin from, a run's folder or torchvision:FILE; the same as --config.init.")
 flags.DEFINE_enum("checkpoint", "latest", ["latest", "best"], "Which checkpoint eval and predict use.")
 flags.DEFINE_string("split", "val", "Which split of config.data eval measures: train, val or test.")
 flags.DEFINE_string("out", None, "Where predict draws its pictures and report writes its page; in the workdir when not given.")
@@ -78,16 +80,18 @@ def run(verb: str, words: list[str], assignments: list[tuple[str, str]]) -> int:
 
         print(report([needed("workdir", verb)], out=FLAGS.out))
     elif verb == "train":
-        (path, _, arg), workdir = needed("config", verb).partition(":"), Path(needed("workdir", verb))
-        config = load(path, arg)
-        override(config, assignments + ([("init", FLAGS.init)] if FLAGS.init else []))
-        forget_leftovers(config, assignments)
-        check_names(config)
+        workdir, config = Path(needed("workdir", verb)), experiment(verb, assignments)
         environment.prepare()
         from cvjax import parallel, train
 
         parallel.start()
         train.train(config, workdir)
+    elif verb == "eval" and FLAGS.config:
+        config = experiment(verb, assignments)
+        environment.prepare()
+        from cvjax import predict
+
+        predict.evaluate_weights(config, FLAGS.split)
     else:
         workdir = Path(needed("workdir", verb))
         config = read(workdir)
@@ -101,6 +105,16 @@ def run(verb: str, words: list[str], assignments: list[tuple[str, str]]) -> int:
         else:
             predict.predict_files(config, workdir, words, FLAGS.checkpoint, Path(FLAGS.out or workdir / "predictions"))
     return 0
+
+
+def experiment(verb: str, assignments: list[tuple[str, str]]) -> ConfigDict:
+    """The config of --config with everything that the command line sets, its names checked."""
+    path, _, arg = needed("config", verb).partition(":")
+    config = load(path, arg)
+    override(config, assignments + ([("init", FLAGS.init)] if FLAGS.init else []))
+    forget_leftovers(config, assignments)
+    check_names(config)
+    return config
 
 
 def needed(flag: str, verb: str) -> str:

@@ -24,10 +24,11 @@ environment.prepare()
 
 import jax  # noqa: E402
 
-from cvjax import checkpoint, parallel, step, workdir  # noqa: E402
 from cvjax import config as configs  # noqa: E402
+from cvjax import parallel, step, workdir  # noqa: E402
 from cvjax import train as loop  # noqa: E402
 from cvjax.build import Experiment, build, initial_state  # noqa: E402
+from cvjax.checkpoint import Checkpoints  # noqa: E402
 from cvjax.evaluate import Evaluator  # noqa: E402
 from cvjax.log import Log  # noqa: E402
 
@@ -85,7 +86,7 @@ def main() -> None:
         config.train.update(duration=duration, log_every="100 steps", eval_every="9999 epochs", checkpoint_every="9999 epochs")
         config.optim.warmup = "1 steps"
     e = build(config)
-    with tempfile.TemporaryDirectory() as name, checkpoint.manager(Path(name)) as checkpoints:
+    with tempfile.TemporaryDirectory() as name, Checkpoints(Path(name)) as checkpoints:
         workdir.claim(Path(name), e)
         state, optimiser, schedule = initial_state(e)
         turns = Turns(e, parallel.per_device(step.update(e, optimiser, schedule), (None, 0, None), donate=True))

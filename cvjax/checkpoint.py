@@ -1,75 +1,218 @@
-"""Save and restore a run: the state, the experiment's own memory (best value so far), and what the numbers mean.
+"""Save and restore a run: the state, the loop's own memory (best value so far), and a digest of every number.
 
-Orbax writes each checkpoint to a temporary name and renames it, in the background. The latest ones and the best one are kept.
+Orbax writes each checkpoint under a temporary name and renames it, so a kill never leaves half of one. What a disk does to it
+afterwards Orbax does not see: a flipped bit reads back as another weight. So each checkpoint holds the SHA-256 of every leaf, and
+nothing is restored whose digests differ: a damaged one is named and set aside, and the one before it is used.
 """
 
+import hashlib
+import json
+import shutil
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from cvjax import parallel
-from cvjax.errors import UserError
+from cvjax.errors import UserError, disk_error
 from cvjax.state import State
 
 
-def manager(workdir: Path, keep: int = 2, mode: str = "max") -> ocp.CheckpointManager:
-    """Checkpoints of a run: the last `keep`, and the best by the monitored value (`mode` "max" or "min")."""
-    best = policies.BestN(
-        get_metric_fn=lambda metrics: metrics["monitored"], reverse=mode == "min", n=1, keep_checkpoints_without_metrics=False
-    )
-    options = ocp.CheckpointManagerOptions(
-        preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(n=keep), best]),
-        step_name_format=ocp.step.standard_name_format(step_format_fixed_length=8),
-    )
-    handlers = {"state": ocp.StandardCheckpointHandler(), "memory": ocp.JsonCheckpointHandler()}
-    return ocp.CheckpointManager((workdir / "checkpoints").absolute(), item_handlers=handlers, options=options)
+class Damaged(Exception):
+    """A checkpoint does not hold what was saved. The message says where it shows."""
 
 
-def save(checkpoints: ocp.CheckpointManager, state: State, memory: dict, monitored: float | None) -> None:
-    """Starts writing the state at its own step.
+class Checkpoints:
+    """The checkpoints of one run: the last `keep`, and the best by the monitored value (`mode` "max" or "min").
 
-    Args:
-        memory: what the loop remembers besides the state (JSON).
-        monitored: the monitored value where it is the best so far, else None.
+    A save copies the arrays and returns; digests and files are made by a thread. Its error is raised by the next `save` or `wait`.
     """
-    parallel.check_replicas(state)
-    items = ocp.args.Composite(state=ocp.args.StandardSave(parallel.to_save(state)), memory=ocp.args.JsonSave(memory))
-    checkpoints.save(int(state.step), args=items, metrics=None if monitored is None else {"monitored": monitored})
 
+    def __init__(self, workdir: Path, keep: int = 2, mode: str = "max"):
+        self.folder, self.aside = (workdir / "checkpoints").absolute(), workdir / "damaged"
+        best = policies.BestN(
+            get_metric_fn=lambda metrics: metrics["monitored"], reverse=mode == "min", n=1, keep_checkpoints_without_metrics=False
+        )
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(n=keep), best]),
+            step_name_format=ocp.step.standard_name_format(step_format_fixed_length=8),
+            enable_async_checkpointing=False,
+            cleanup_tmp_directories=True,
+        )
+        handlers = {"state": ocp.StandardCheckpointHandler(), "manifest": ocp.JsonCheckpointHandler()}
+        self._manager = ocp.CheckpointManager(self.folder, item_handlers=handlers, options=options)
+        self._thread = ThreadPoolExecutor(1, "cvjax-checkpoint")
+        self._saving: Future | None = None
 
-def restore(checkpoints: ocp.CheckpointManager, like: State, step: int | None = None) -> tuple[State, dict]:
-    """The state of a step (the latest when None), replicated over the local devices, and the loop's memory.
+    def __enter__(self) -> Self:
+        return self
 
-    Args:
-        like: a state of the same shapes; only shapes and types are looked at.
-    """
-    step = checkpoints.latest_step() if step is None else step
-    items = ocp.args.Composite(state=ocp.args.StandardRestore(parallel.shapes_everywhere(like)), memory=ocp.args.JsonRestore())
-    try:
-        found = checkpoints.restore(step, args=items)
-    except ValueError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"checkpoint {step} in {checkpoints.directory} is of another model or optimiser: {reason}") from error
-    return found.state, found.memory
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+        self._manager.close()
 
+    def steps(self) -> list[int]:
+        """Steps that have a checkpoint, the earliest first."""
+        self.wait()
+        return sorted(self._manager.all_steps())
 
-def best_step(checkpoints: ocp.CheckpointManager) -> int | None:
-    """The step with the best monitored value, as the latest checkpoint remembers it; the latest where none was measured."""
-    latest = checkpoints.latest_step()
-    if latest is None:
+    def wait(self) -> None:
+        """Until everything is on disk. Raises what went wrong with it."""
+        if self._saving is not None:
+            self._saving.result()
+
+    def save(self, state: State, memory: dict, monitored: float | None) -> None:
+        """Starts writing the state at its own step.
+
+        Args:
+            memory: what the loop remembers besides the state (JSON).
+            monitored: the monitored value where it is the best so far, else None.
+
+        Raises:
+            UserError: the disk is full or the devices hold different values; here, or at the next `save` or `wait`.
+        """
+        self.wait()
+        step, copies = int(state.step), parallel.snapshot(state)
+        self._saving = self._thread.submit(self._write, step, copies, dict(memory), monitored)
+        if jax.process_count() > 1:
+            self.wait()  # all processes write one checkpoint together, step by step
+
+    def _write(self, step: int, copies: Any, memory: dict, monitored: float | None) -> None:
+        state = parallel.one_replica(copies)
+        content = {"memory": memory, "leaves": digests(state)}
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), manifest=ocp.args.JsonSave({**content, "sha256": _sha256(_canonical(content))})
+        )
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + 2**20
+        if shutil.disk_usage(self.folder).free < needed:
+            raise disk_error(self.folder, needed)
+        try:
+            self._manager.save(step, args=items, metrics=None if monitored is None else {"monitored": monitored})
+        except (OSError, ValueError) as error:
+            raise (disk_error(self.folder, needed) if "No space left" in str(error) else error) from error
+
+    def restore(self, like: State) -> tuple[State, dict] | None:
+        """The newest whole state, on all local devices, and the loop's memory; None where nothing was ever saved.
+
+        Newer damaged ones are named on standard error and moved to `damaged/`. `like` is a state of the same shapes.
+        Raises UserError when all are damaged, or when the checkpoint is of another model or optimiser.
+        """
+        reasons: dict[int, str] = {}
+        for step in reversed(self.steps()):
+            try:
+                found = self.read(step, like)
+            except Damaged as damage:
+                reasons[step] = str(damage)
+                continue
+            for number, reason in reasons.items():
+                print(f"cvjax: warning: checkpoint {number} is damaged ({reason}); moved to {self._set_aside(number)}", file=sys.stderr)
+            if reasons:
+                print(f"cvjax: warning: going on from checkpoint {step}", file=sys.stderr)
+                self._manager.reload()
+            return found
+        if reasons:
+            every = "; ".join(f"{number}: {reason}" for number, reason in reasons.items())
+            raise UserError(f"all checkpoints in {self.folder} are damaged ({every}); bring back a backup, or choose another --workdir")
         return None
-    memory = checkpoints.restore(latest, args=ocp.args.Composite(memory=ocp.args.JsonRestore())).memory
-    return memory["best_step"] if memory["best_step"] in checkpoints.all_steps() else latest
+
+    def read(self, step: int, like: State) -> tuple[State, dict]:
+        """State and memory of one step. Raises Damaged, or UserError when it is of another model or optimiser."""
+        manifest = self.manifest(step)
+        _check_shapes(manifest["leaves"], like, f"checkpoint {step} in {self.folder}")
+        return self._state(step, manifest, parallel.shapes_everywhere(like)), manifest["memory"]
+
+    def read_plain(self, step: int) -> Any:
+        """The state of one step as nested dicts and lists of arrays, whatever model it is of. Raises Damaged."""
+        manifest = self.manifest(step)
+        return self._state(step, manifest, parallel.shapes_everywhere(self._manager.item_metadata(step)["state"].tree))
+
+    def manifest(self, step: int) -> dict:
+        """{"memory": the loop's, "leaves": {path: [type, shape, digest]}} of one step. Raises Damaged."""
+        found = self._restored(step, manifest=ocp.args.JsonRestore())
+        if set(found) != {"memory", "leaves", "sha256"} or found.pop("sha256") != _sha256(_canonical(found)):
+            raise Damaged("its manifest was changed")
+        return found
+
+    def best_step(self) -> int | None:
+        """The step with the best monitored value, as the latest checkpoint remembers it; the latest where none was measured."""
+        steps = self.steps()
+        if not steps:
+            return None
+        best = self.manifest(steps[-1])["memory"]["best_step"]
+        return best if best in steps else steps[-1]
+
+    def _state(self, step: int, manifest: dict, shapes: Any) -> Any:
+        state = self._restored(step, state=ocp.args.StandardRestore(shapes))
+        found = digests(jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), state))
+        odd = [path for path, digest in manifest["leaves"].items() if found.get(path) != digest]
+        if odd:
+            raise Damaged(f"{odd[0]}{f' and {len(odd) - 1} more' * (len(odd) > 1)} has other numbers than were saved")
+        return state
+
+    def _restored(self, step: int, **item: Any) -> Any:
+        (name,) = item
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**item))[name]
+        except Exception as error:  # Orbax and TensorStore raise many kinds; whatever it is, the files are not what was written
+            raise Damaged(f"{name}: {str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__}") from error
+
+    def _set_aside(self, step: int) -> Path:
+        """Moves a checkpoint out of the way; nothing is deleted."""
+        self.aside.mkdir(exist_ok=True)
+        name = f"{step:08d}"
+        while (self.aside / name).exists():
+            name += "_"
+        shutil.move(self.folder / f"{step:08d}", self.aside / name)
+        return self.aside / name
 
 
-def restore_for_inference(workdir: Path, like: Any, which: str) -> tuple[Any, int]:
-    """State of the "best" or "latest" checkpoint of a finished or running experiment, and its step."""
+def digests(tree: Any) -> dict[str, list]:
+    """{path: [type, shape, SHA-256 of the bytes]} of every array of a tree."""
+    leaves = {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(tree)}
+    with ThreadPoolExecutor() as threads:  # hashlib lets go of Python's lock
+        hashes = threads.map(lambda x: _sha256(np.ascontiguousarray(x).view(np.uint8).data if x.size else b""), leaves.values())
+        return {path: [str(x.dtype), list(x.shape), digest] for (path, x), digest in zip(leaves.items(), hashes, strict=True)}
+
+
+def digest(tree: Any) -> str:
+    """One SHA-256 of a whole tree: equal for equal bits under equal paths."""
+    return _sha256(_canonical(digests(tree)))
+
+
+def restore_for_inference(workdir: Path, like: State, which: str) -> tuple[State, int]:
+    """State of the "best" or "latest" checkpoint of a finished or running experiment, and its step. Changes nothing on disk."""
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"{workdir} has no checkpoints; train first: python launch.py train --config=... --workdir={workdir}")
-    with manager(workdir) as checkpoints:
-        step = best_step(checkpoints) if which == "best" else checkpoints.latest_step()
-        if step is None:
-            raise UserError(f"{workdir}/checkpoints is empty; the run has not saved yet")
-        return restore(checkpoints, like, step)[0], step
+    with Checkpoints(workdir) as checkpoints:
+        try:
+            step = checkpoints.best_step() if which == "best" else max(checkpoints.steps(), default=None)
+            if step is None:
+                raise UserError(f"{workdir}/checkpoints is empty; the run has not saved yet")
+            return checkpoints.read(step, like)[0], step
+        except Damaged as damage:
+            raise UserError(f"the {which} checkpoint of {workdir} is damaged: {damage}") from damage
+
+
+def _check_shapes(saved: dict[str, list], like: State, what: str) -> None:
+    """Raises UserError naming the leaves in which a checkpoint and a state differ."""
+    here = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in jax.tree.leaves_with_path(like)}
+    odd = [f"{path} is not in it" for path in here if path not in saved]
+    odd += [f"{path} is not in this model" for path in saved if path not in here]
+    both = [path for path in here if path in saved and saved[path][1] != list(here[path].shape)]
+    odd += [f"{path} is {tuple(saved[path][1])} in it, {here[path].shape} here" for path in both]
+    if odd:
+        more = f" and {len(odd) - 5} more" if len(odd) > 5 else ""
+        raise UserError(f"{what} is of another model or optimiser: {'; '.join(odd[:5])}{more}")
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True).encode()
+
+
+def _sha256(data: Any) -> str:
+    return hashlib.sha256(data).hexdigest()

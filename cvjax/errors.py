@@ -1,7 +1,9 @@
 """Why a run ends early, each with the launcher's exit code and a message of one line."""
 
 import difflib
+import shutil
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -25,3 +27,10 @@ class Interrupted(Exception):
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(word), list(words), n=1)
     return f", did you mean '{close[0]}'?" if close else ""
+
+
+def disk_error(folder: Path, needed: int) -> UserError:
+    """What to say when `needed` bytes do not fit."""
+    free = shutil.disk_usage(folder).free
+    size = f"{free / 1e6:.1f} MB free, a checkpoint needs {needed / 1e6:.1f} MB"
+    return UserError(f"the disk of {folder} is full: {size}; earlier checkpoints are intact: make room and run the same command again")

@@ -97,25 +97,40 @@ def rows(batch_size: int) -> jax.Array:
 
 def replicas_agree(tree: Any) -> bool:
     """True when all devices hold bit-identical copies of every leaf."""
-    return not disagreeing(tree)
+    return not disagreeing(replicas(tree))
 
 
-def disagreeing(tree: Any) -> list[str]:
+def replicas(tree: Any) -> Any:
+    """Each leaf as the list of its copies on the local devices."""
+    return jax.tree.map(lambda leaf: [shard.data for shard in leaf.addressable_shards], tree)
+
+
+def snapshot(tree: Any) -> Any:
+    """`replicas`, copied by the devices while the host goes on: the next step overwrites the originals."""
+    return jax.tree.map(lambda leaf: [jax.device_put(s.data, s.device, may_alias=False) for s in leaf.addressable_shards], tree)
+
+
+def disagreeing(replicas: Any) -> list[str]:
     """Paths of the leaves of which the devices hold different copies, as "stats/norm/mean"."""
 
-    def agrees(leaf: jax.Array) -> bool:
-        first, *others = (np.asarray(shard.data).tobytes() for shard in leaf.addressable_shards)
+    def agree(copies: list[jax.Array]) -> bool:
+        first, *others = (np.asarray(copy).tobytes() for copy in copies)
         return all(other == first for other in others)
 
-    leaves = jax.tree.leaves_with_path(tree)
-    return [jax.tree_util.keystr(path, simple=True, separator="/") for path, leaf in leaves if not agrees(leaf)]
+    leaves = jax.tree.leaves_with_path(replicas, is_leaf=_is_list)
+    return [jax.tree_util.keystr(path, simple=True, separator="/") for path, copies in leaves if not agree(copies)]
 
 
-def check_replicas(tree: Any) -> None:
-    """Raises UserError when devices have drifted apart, which a forgotten sum over devices does without a word."""
-    odd = disagreeing(tree)
+def one_replica(replicas: Any) -> Any:
+    """NumPy arrays. Raises UserError when devices have drifted apart, which a forgotten sum over devices does without a word."""
+    odd = disagreeing(replicas)
     if odd:
         raise UserError(f"devices hold different values of {odd[0]} and {len(odd) - 1} more; BatchNorm must be cvjax.layers.norm's")
+    return jax.tree.map(lambda copies: np.asarray(copies[0]), replicas, is_leaf=_is_list)
+
+
+def _is_list(node: Any) -> bool:
+    return isinstance(node, list)
 
 
 def agree_to_stop(received: list[int], step: int) -> bool:
@@ -124,20 +139,3 @@ def agree_to_stop(received: list[int], step: int) -> bool:
     There JAX's own handler spreads the news and all processes are told at the same step.
     """
     return bool(received) if jax.process_count() == 1 else multihost_utils.reached_preemption_sync_point(step)
-
-
-def to_save(tree: Any) -> Any:
-    """The replicated state as a checkpoint takes it: one host copy, or, with several processes, arrays over all of them.
-
-    A copy, because the next step overwrites the arrays; of one replica, because Orbax would compile a slice per shape to
-    share the replicas out among the devices (0.7 s).
-    """
-    if jax.process_count() == 1:
-        return jax.tree.map(lambda x: np.array(x.addressable_data(0)), tree)
-    sharding = everywhere()
-
-    def stitch(leaf: jax.Array) -> jax.Array:
-        shards = [shard.data for shard in leaf.addressable_shards]
-        return jax.make_array_from_single_device_arrays(leaf.shape, sharding, shards)
-
-    return jax.tree.map(stitch, tree)

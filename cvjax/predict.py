@@ -36,6 +36,18 @@ def evaluate_run(config: ConfigDict, folder: Path, split: str, which: str) -> di
     return values
 
 
+def evaluate_weights(config: ConfigDict, split: str) -> dict[str, float]:
+    """Measures weights that no run here has made, those of `config.init`, on one split; writes nothing."""
+    if not config.init:
+        raise UserError("eval of a config needs weights: --init=torchvision:FILE or --init=RUN; or measure a run: --workdir=RUN")
+    e = build(config, only=tuple(dict.fromkeys(("train", split))))
+    if split not in e.splits:
+        raise UserError(f"config.data.{split} is not set")
+    values, _ = Evaluator(e)(initial_state(e)[0], split)
+    print(f"{config.init}, {len(e.splits[split])} examples. {summary(values)}")
+    return values
+
+
 def predict_files(config: ConfigDict, folder: Path, paths: list[str], which: str, out: Path) -> None:
     """Predicts pictures (files, or folders with all below them); draws each into `out` and prints a line for each.
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from orbax.checkpoint import CheckpointManager
 
-from cvjax import checkpoint, parallel, step, workdir
+from cvjax import parallel, step, workdir
 from cvjax.build import Experiment, build, initial_state
+from cvjax.checkpoint import Checkpoints
 from cvjax.data import _pipeline
 from cvjax.errors import Interrupted, TrainingFailed, UserError
 from cvjax.evaluate import Evaluator
@@ -32,11 +32,9 @@ def train(config: ConfigDict, folder: Path) -> dict[str, float]:
         print(f"{folder} is finished, nothing to do. {summary(done)}")
         return done
     memory = {"best": None, "best_step": 0}
-    with _watched_signals() as stop, checkpoint.manager(folder, e.training.keep, e.training.mode) as checkpoints:
-        resuming = checkpoints.latest_step() is not None
-        state, optimiser, schedule = initial_state(e, restoring=resuming)
-        if resuming:
-            state, memory = checkpoint.restore(checkpoints, state)
+    with _watched_signals() as stop, Checkpoints(folder, e.training.keep, e.training.mode) as checkpoints:
+        state, optimiser, schedule = initial_state(e, restoring=bool(checkpoints.steps()))
+        state, memory = checkpoints.restore(state) or (state, memory)
         start = int(state.step)
         workdir.describe_start(folder, e, state, start)
         update = parallel.per_device(step.update(e, optimiser, schedule), (None, 0, 0 if e.loading.cache == "none" else None), donate=True)
@@ -46,6 +44,7 @@ def train(config: ConfigDict, folder: Path) -> dict[str, float]:
                 _rehearse(e, evaluator, state, checkpoints, memory)
                 log.say(f"{folder}: step {start} of {e.total_steps}, {e.steps_per_epoch} steps per epoch, {jax.device_count()} devices")
                 state, memory = _loop(e, update, state, memory, evaluator, checkpoints, log, folder, stop)
+                checkpoints.wait()
                 final = _finish(e, state, memory, evaluator, folder)
                 log.say(f"done. {summary(final)}")
             except Interrupted:
@@ -56,7 +55,7 @@ def train(config: ConfigDict, folder: Path) -> dict[str, float]:
     return final
 
 
-def _loop(e: Experiment, update: Callable, state: State, memory: dict, evaluator: Evaluator, checkpoints: CheckpointManager,
+def _loop(e: Experiment, update: Callable, state: State, memory: dict, evaluator: Evaluator, checkpoints: Checkpoints,
           log: Log, folder: Path, stop: list[int]) -> tuple[State, dict]:  # fmt: skip
     """Steps until the end, the patience or a signal. The device never waits: a window is read when the next one runs."""
     log_every, eval_every, save_every = e.steps("log_every"), e.steps("eval_every"), e.steps("checkpoint_every")
@@ -71,7 +70,7 @@ def _loop(e: Experiment, update: Callable, state: State, memory: dict, evaluator
         window.append((number, values))
         clock.step(e.loading.batch_size)
         if number == first + 1:
-            parallel.check_replicas(state)
+            parallel.one_replica(parallel.replicas(state))
         stopping = parallel.agree_to_stop(stop, number) and number < total
         evaluating = due(number, eval_every, last=number == total)
         saving = due(number, save_every, last=stopping or number == total)
@@ -85,11 +84,11 @@ def _loop(e: Experiment, update: Callable, state: State, memory: dict, evaluator
             value = _evaluate(e, evaluator, state, number, memory, log)
         early = _out_of_patience(e, memory, number)
         if saving or early or memory["best_step"] == number:
-            checkpoint.save(checkpoints, state, memory, value if memory["best_step"] == number else None)
+            checkpoints.save(state, memory, value if memory["best_step"] == number else None)
         if evaluating or saving:
             clock.restart()
         if stopping:
-            checkpoints.wait_until_finished()
+            checkpoints.wait()
             workdir.status(folder, "stopped", reason="a signal")
             raise Interrupted(f"stopped by a signal; saved at step {number}. Run the same command to continue")
         if early:
@@ -150,7 +149,7 @@ def _evaluate(e: Experiment, evaluator: Evaluator, state: State, number: int, me
     return value
 
 
-def _rehearse(e: Experiment, evaluator: Evaluator, state: State, checkpoints: CheckpointManager, memory: dict) -> None:
+def _rehearse(e: Experiment, evaluator: Evaluator, state: State, checkpoints: Checkpoints, memory: dict) -> None:
     """Everything that first happens after hours, now: a batch through every metric, a picture, a checkpoint there and back."""
     for split in ("test", "val"):
         if split in e.splits:
@@ -161,12 +160,9 @@ def _rehearse(e: Experiment, evaluator: Evaluator, state: State, checkpoints: Ch
         raise UserError(f"config.train.monitor='{e.training.monitor}' is not measured; have: {', '.join(values)}")
     if e.training.patience:
         e.steps("patience")
-    if checkpoints.latest_step() is None:
-        checkpoint.save(checkpoints, state, memory, None)
-        checkpoints.wait_until_finished()
-        back, _ = checkpoint.restore(checkpoints, state)
-        if not all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(back), strict=True)):
-            raise RuntimeError(f"a checkpoint in {checkpoints.directory} does not read back as it was written")
+    if not checkpoints.steps():
+        checkpoints.save(state, memory, None)
+        checkpoints.restore(state)  # raises what does not come back as it was
 
 
 def _finish(e: Experiment, state: State, memory: dict, evaluator: Evaluator, folder: Path) -> dict[str, float]:

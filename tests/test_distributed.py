@@ -15,7 +15,8 @@ import sys
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests"]
 import jax, numpy as np
 from pathlib import Path
-from cvjax import checkpoint, parallel
+from cvjax import parallel
+from cvjax.checkpoint import Checkpoints
 parallel.start()
 from cvjax.build import build, initial_state
 from cvjax.errors import Interrupted
@@ -30,8 +31,8 @@ try:
 except Interrupted as reason:
     sys.exit(reason.exit_code)
 e = build(config)
-with checkpoint.manager(folder) as checkpoints:
-    state = checkpoint.restore(checkpoints, initial_state(e)[0])[0]
+with Checkpoints(folder) as checkpoints:
+    state = checkpoints.restore(initial_state(e)[0])[0]
 leaves = [np.asarray(x.addressable_shards[0].data) for x in jax.tree.leaves(state)]
 np.savez(f"{sys.argv[2]}/state{jax.process_index()}.npz", *leaves, final=[final[k] for k in sorted(final)])
 """

@@ -13,9 +13,10 @@ import numpy as np
 import optax
 import pytest
 
-from cvjax import checkpoint, parallel, step
+from cvjax import parallel, step
 from cvjax import train as loop
 from cvjax.build import build, initial_state
+from cvjax.checkpoint import Checkpoints
 from cvjax.data import _pipeline
 from cvjax.errors import Interrupted, TrainingFailed, UserError
 from cvjax.evaluate import Evaluator
@@ -34,8 +35,8 @@ def lines(folder):
 
 def final_state(config, folder):
     e = build(config)
-    with checkpoint.manager(folder) as checkpoints:
-        return checkpoint.restore(checkpoints, initial_state(e)[0])[0]
+    with Checkpoints(folder) as checkpoints:
+        return checkpoints.restore(initial_state(e)[0])[0]
 
 
 def equal(a, b):
@@ -169,9 +170,9 @@ def test_early_stopping_and_best_checkpoint(tmp_path):
     status = json.loads((tmp_path / "status.json").read_text())
     best = status["best"]["best_step"]
     assert status["step"] == best + 4 < 20
-    with checkpoint.manager(tmp_path) as checkpoints:
-        assert checkpoint.best_step(checkpoints) == best and checkpoints.latest_step() == best + 4
-        assert best in checkpoints.all_steps()
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.best_step() == best and checkpoints.steps()[-1] == best + 4
+        assert best in checkpoints.steps()
 
 
 @pytest.mark.parametrize("sections, says", [

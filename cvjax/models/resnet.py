@@ -169,3 +169,36 @@ def layer(path: str) -> int:
         return 5
     stage = re.match(r"stage(\d+)_", path)
     return int(stage[1]) if stage else 0
+
+
+# ---- the reference implementations: torchvision's, and the CIFAR reproductions that follow its names
+
+REFERENCES = {
+    **{f"resnet{n}": {"variant": n, "num_classes": 1000} for n in (18, 34, 50, 101, 152)},
+    **{f"resnet{n}_cifar10": {"variant": n, "num_classes": 10} for n in (20, 32, 44, 56, 110, 1202)},
+    **{f"resnet{n}_cifar100": {"variant": n, "num_classes": 100} for n in (20, 32, 44, 56, 110, 1202)},
+}
+
+
+def reference_name(path: str) -> str:
+    """ "stage2_block1/shortcut_conv/kernel" -> "layer2.0.downsample.0.weight" """
+    *module, leaf = path.split("/")
+    name = ".".join(module).replace("head", "fc").replace("shortcut_conv", "downsample.0").replace("shortcut_norm", "downsample.1")
+    name = re.sub(r"stage(\d+)_block(\d+)", lambda match: f"layer{match[1]}.{int(match[2]) - 1}", name)
+    name = name.replace("stem_conv", "conv1").replace("stem_norm", "bn1").replace("norm", "bn")
+    return f"{name}.{TORCH_LEAF[leaf]}"
+
+
+TORCH_LEAF = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+
+
+def reference_settings(arrays: dict) -> dict:
+    """What the arrays themselves say: the number of classes, and projections in a CIFAR network (option B)."""
+    classes = {"num_classes": len(arrays["fc.weight"])} if getattr(arrays.get("fc.weight"), "ndim", 0) else {}
+    projected = "layer2.0.downsample.0.weight" in arrays and "layer4.0.conv1.weight" not in arrays
+    return classes | ({"shortcut": "B"} if projected else {})
+
+
+def canonical(name: str) -> str:
+    """The last layer is also called `linear`, and a projection `shortcut`."""
+    return re.sub(r"^linear\.", "fc.", name).replace(".shortcut.", ".downsample.")

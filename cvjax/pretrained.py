@@ -1,0 +1,174 @@
+"""Weights from the reference implementations, by their own names, and back to them.
+
+    model, variables = pretrained.load("resnet50", "resnet50.pth")
+    logits = model.apply(variables, {"image": x}, train=False)["logits"]
+
+A model file that has references exports
+
+    REFERENCES                  {name in the reference's library: settings of Model}
+    reference_name(path)        "stage1_block1/conv1/kernel" -> "layer1.0.conv1.weight"
+    reference_settings(arrays)  settings that the arrays decide (num_classes), {} where they do not say
+    canonical(name)             a name in a file, freed of what varies between files
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cvjax import lookup, torchfile
+from cvjax.errors import UserError, did_you_mean
+
+FORMATS = (".safetensors", ".npz", ".pth", ".pt", ".th")
+WRAPPERS = ("state_dict", "model_state_dict", "model", "model_state", "net")  # keys under which people save a network beside other things
+
+
+def load(name: str, weights: str | Path | Mapping[str, np.ndarray]) -> tuple[nn.Module, dict]:
+    """A model with the weights of a reference implementation.
+
+    Args:
+        name: the reference library's name for the network: "resnet50" (torchvision), "resnet20_cifar10", ...
+        weights: a file (.safetensors, .npz, .pth), or arrays by the reference's parameter names.
+
+    Returns:
+        (model, variables) for `model.apply(variables, {"image": float32 b h w c, normalised}, train=False)`.
+
+    Raises:
+        UserError: an unknown name, a file that cannot be read, an array of another shape, arrays left over, or parameters left empty.
+    """
+    file, settings = _reference(name)
+    source = f"the arrays for {name}" if isinstance(weights, Mapping) else str(weights)
+    arrays = canonical(file, weights if isinstance(weights, Mapping) else read(weights))
+    model = file.Model(**{**settings, **file.reference_settings(arrays)})
+    shapes = _shapes(model)
+    return model, _tree(shapes, convert(file, arrays, flat(shapes), source))
+
+
+def save(name: str, variables: dict, path: str | Path) -> None:
+    """Writes variables under the reference's names, as .safetensors or .npz. Raises UserError for another ending or other variables."""
+    file, _ = _reference(name)
+    arrays = {file.reference_name(_inner(key)): _outward(np.asarray(value)) for key, value in flat(variables).items()}
+    load(name, arrays)  # what could not be read back is not written
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        from safetensors.numpy import save_file
+
+        save_file(arrays, path)
+    elif path.suffix == ".npz":
+        np.savez(path, allow_pickle=False, **arrays)
+    else:
+        raise UserError(f"cannot write {path}: weights are saved as .safetensors or .npz, which PyTorch's users can read too")
+
+
+def read(path: str | Path) -> dict[str, np.ndarray]:
+    """Arrays of a weight file by name. No code in the file is run. Raises UserError naming the file and what is wrong with it."""
+    path = Path(path)
+    if not path.is_file():
+        near = did_you_mean(path.name, [p.name for p in path.parent.glob("*")]) if path.parent.is_dir() else ""
+        raise UserError(f"there is no weight file {path}{near}")
+    if path.suffix not in FORMATS:
+        raise UserError(f"{path}: weights are read from {', '.join(FORMATS)}")
+    try:
+        tree = _content(path)
+    except Exception as error:  # a damaged file can raise anything: zlib, struct, unicode, memory
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} cannot be read as weights: {text}") from error
+    if not isinstance(tree, Mapping):
+        raise UserError(f"{path} holds a {type(tree).__name__}, not arrays by name")
+    inner = next((tree[key] for key in WRAPPERS if isinstance(tree.get(key), Mapping)), tree)
+    arrays = {str(name): value for name, value in inner.items() if isinstance(value, np.ndarray)}
+    if not arrays:
+        raise UserError(f"{path} holds no arrays by name; it has: {', '.join(map(str, list(tree)[:10]))}")
+    return arrays
+
+
+def _content(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        from safetensors import safe_open
+
+        with safe_open(path, "flax") as file:  # NumPy's own reader has no bfloat16
+            return {name: np.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    return torchfile.read(path)
+
+
+def canonical(file: ModuleType, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays under the reference's own names: without DataParallel's prefix and the counters that nothing computes with."""
+    bare = {name.removeprefix("module."): np.asarray(value) for name, value in arrays.items()}
+    return {file.canonical(name): value for name, value in bare.items() if not name.endswith("num_batches_tracked")}
+
+
+def convert(file: ModuleType, arrays: dict[str, np.ndarray], shapes: dict[str, Any], source: str) -> dict[str, np.ndarray]:
+    """Arrays by our own paths ("params/head/kernel"). Raises UserError where names or shapes do not match one to one."""
+    wanted = {file.reference_name(_inner(path)): path for path in shapes}
+    unused, unfilled = sorted(set(arrays) - set(wanted)), sorted(set(wanted) - set(arrays))
+    if unused or unfilled:
+        parts = [f"{len(x)} {what}: {_some(x)}" for x, what in ((unfilled, "not in it"), (unused, "of it not used")) if x]
+        raise UserError(f"{source} does not fit the model; {'; '.join(parts)}")
+    found = {path: _inward(arrays[name]) for name, path in wanted.items()}
+    odd = [f"{name} is {_shape(arrays[name])}, the model's {_shape(_outward(np.empty(shapes[path].shape, bool)))}"
+           for name, path in wanted.items() if found[path].shape != shapes[path].shape]  # fmt: skip
+    if odd:
+        raise UserError(f"{source} does not fit the model; {_some(odd)}")
+    return {path: value.astype(np.float32) for path, value in found.items()}
+
+
+def fitting(file: ModuleType, source: str, here: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Arrays of a weight file by our own paths, as far as a model has use for them: see `cvjax.transfer`."""
+    if not hasattr(file, "reference_name"):
+        raise UserError(f"{file.__name__} has no reference implementation to take weights from")
+    arrays = canonical(file, read(source))
+    names = {path: file.reference_name(_inner(path)) for path in here}
+    return {path: _inward(arrays[name]).astype(np.float32) for path, name in names.items() if name in arrays}
+
+
+def flat(tree: Any) -> dict[str, Any]:
+    """{"params/head/kernel": leaf}"""
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def _reference(name: str) -> tuple[ModuleType, dict]:
+    """The model file that has a reference of this name, and the settings of its Model."""
+    files = [lookup.find("models", model) for model in lookup.names("models")]
+    have = {known: (file, settings) for file in files for known, settings in getattr(file, "REFERENCES", {}).items()}
+    if name not in have:
+        raise UserError(f"no reference network '{name}'{did_you_mean(name, have)}; have: {', '.join(have)}")
+    return have[name]
+
+
+def _shapes(model: nn.Module) -> dict:
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    return dict(jax.eval_shape(lambda x: model.init(jax.random.key(0), {"image": x}, train=False), image))
+
+
+def _tree(like: dict, leaves: dict[str, np.ndarray]) -> dict:
+    return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(leaves[path]) for path in flat(like)])
+
+
+def _inner(path: str) -> str:
+    """A path without its collection: "params/head/kernel" -> "head/kernel"."""
+    return path.partition("/")[2]
+
+
+def _inward(x: np.ndarray) -> np.ndarray:
+    """torch's axes to ours: convolutions o i h w -> h w i o, linear layers o i -> i o."""
+    return x.transpose(2, 3, 1, 0) if x.ndim == 4 else x.T
+
+
+def _outward(x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(x.transpose(3, 2, 0, 1) if x.ndim == 4 else x.T)
+
+
+def _shape(x: np.ndarray) -> str:
+    return "x".join(map(str, x.shape)) or "a number"
+
+
+def _some(words: list[str], most: int = 20) -> str:
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
