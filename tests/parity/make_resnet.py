@@ -53,17 +53,25 @@ class Cifar(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
-def answers(net: nn.Module, size: int) -> dict[str, np.ndarray]:
-    """Logits in evaluation; in training also the loss, the stem's gradient and its new running statistics."""
+def evaluated(net: nn.Module, size: int) -> dict[str, np.ndarray]:
+    """Logits, and a corner of what every stage hands on, in evaluation. Fills the net."""
     for name, value in net.state_dict().items():
         if not name.endswith("num_batches_tracked"):
             value.copy_(torch.from_numpy(fill(name, tuple(value.shape))))
-    x = torch.from_numpy(image(size)).permute(0, 3, 1, 2)
-    logits = net.eval()(x)
-    loss = nn.functional.cross_entropy(net.train()(x), torch.tensor([1, 2]))
+    found = {}
+    stages = [(n, m) for n, m in net.named_children() if n.startswith("layer")]
+    for name, module in [("stem", net.maxpool if hasattr(net, "maxpool") else net.bn1), *stages]:
+        module.register_forward_hook(lambda _m, _x, y, name=name: found.update({name.replace("layer", "stage"): y}))
+    logits = net.eval()(torch.from_numpy(image(size)).permute(0, 3, 1, 2))
+    corners = {name: torch.relu(y)[:, :8, :2, :2].permute(0, 2, 3, 1).numpy() for name, y in found.items()}
+    return {"logits": logits[:, :10].numpy(), **corners}
+
+
+def trained(net: nn.Module, size: int) -> dict[str, np.ndarray]:
+    """One training pass: the loss, the stem's gradient and its new running statistics."""
+    loss = nn.functional.cross_entropy(net.train()(torch.from_numpy(image(size)).permute(0, 3, 1, 2)), torch.tensor([1, 2]))
     loss.backward()
     return {
-        "logits": logits[:, :10].detach().numpy(),
         "loss": loss.detach().numpy(),
         "stem_gradient": net.conv1.weight.grad[:4].numpy(),
         "stem_mean": net.bn1.running_mean.numpy(),
@@ -73,7 +81,12 @@ def answers(net: nn.Module, size: int) -> dict[str, np.ndarray]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    nets = {"20": (Cifar(3), 32), "18": (torchvision.models.resnet18(), 64), "50": (torchvision.models.resnet50(), 64)}
-    golden = {f"{n}/{key}": value for n, (net, size) in nets.items() for key, value in answers(net, size).items()}
+    nets = {f"resnet{n}": (getattr(torchvision.models, f"resnet{n}")(), 64) for n in (18, 34, 50, 101, 152)}
+    golden = {}
+    for name, (net, size) in {"resnet20_cifar10": (Cifar(3), 32), **nets}.items():
+        with torch.no_grad():
+            golden |= {f"{name}/{key}": value for key, value in evaluated(net, size).items()}
+        if name in ("resnet20_cifar10", "resnet18", "resnet50"):
+            golden |= {f"{name}/{key}": value for key, value in trained(net, size).items()}
     np.savez_compressed(Path(__file__).with_name("resnet.npz"), **golden)
     print({key: (value.shape, float(np.abs(value).max())) for key, value in golden.items()})

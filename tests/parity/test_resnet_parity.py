@@ -1,6 +1,5 @@
-"""torchvision's ResNet-18 and -50 and a CIFAR ResNet-20 in torch, with the same weights: the same numbers."""
+"""torchvision's ResNets and a CIFAR ResNet-20 in torch, with the same weights: the same numbers."""
 
-import re
 from pathlib import Path
 
 import jax
@@ -9,43 +8,44 @@ import numpy as np
 import pytest
 from filled import fill, image
 
+from cvjax import pretrained
 from cvjax.models import resnet
 
 GOLDEN = np.load(Path(__file__).with_name("resnet.npz"))
 AGAIN = "intended? python tests/parity/make_resnet.py"
-TORCH = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+SIZE = {name: 32 if "cifar" in name else 64 for name in resnet.REFERENCES}
 
 
-def torch_name(path: str) -> str:
-    """stage2_block1/shortcut_conv/kernel -> layer2.0.downsample.0.weight"""
-    *module, leaf = path.split("/")
-    name = ".".join(module).replace("head", "fc").replace("shortcut_conv", "downsample.0").replace("shortcut_norm", "downsample.1")
-    name = re.sub(r"stage(\d+)_block(\d+)", lambda m: f"layer{m[1]}.{int(m[2]) - 1}", name)
-    name = name.replace("stem_conv", "conv1").replace("stem_norm", "bn1").replace("norm", "bn")
-    return f"{name}.{TORCH[leaf]}"
+def golden(name):
+    return {key.partition("/")[2]: GOLDEN[key] for key in GOLDEN.files if key.startswith(f"{name}/")}
 
 
-def filled(variables):
-    def value(path, leaf):
-        name = torch_name("/".join(key.key for key in path[1:]))
-        if leaf.ndim == 4:  # h w i o <- o i h w
-            return jnp.asarray(fill(name, tuple(leaf.shape[i] for i in (3, 2, 0, 1))).transpose(2, 3, 1, 0))
-        return jnp.asarray(fill(name, leaf.shape[::-1]).T)
+def loaded(name):
+    """The network with the numbers that the reference's parameter names draw."""
+    model = resnet.Model(**resnet.REFERENCES[name])
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), {"image": jnp.zeros((1, 32, 32, 3))}, train=False))
+    arrays = {resnet.reference_name(path.partition("/")[2]): leaf.shape for path, leaf in pretrained.flat(shapes).items()}
+    torch_shape = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
+    filled = {name: fill(name, tuple(shape[i] for i in torch_shape[len(shape)])) for name, shape in arrays.items()}
+    return pretrained.load(name, filled)
 
-    return jax.tree.map_with_path(value, variables)
+
+@pytest.mark.parametrize("name", ["resnet20_cifar10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"])
+def test_same_logits_and_stages_as_torch(name):
+    model, variables = loaded(name)
+    found = jax.jit(lambda v: model.apply(v, {"image": jnp.asarray(image(SIZE[name]))}, train=False))(variables)
+    expected = {key: value for key, value in golden(name).items() if key == "logits" or key == "stem" or key.startswith("stage")}
+    assert set(expected) == {key for key in found if key != "features"}
+    for key, value in expected.items():
+        ours = found[key][:, :10] if key == "logits" else found[key][:, :2, :2, :8]
+        np.testing.assert_allclose(ours, value, rtol=1e-4, atol=1e-4 * np.abs(value).max(), err_msg=f"{key}; {AGAIN}")
 
 
 # The gradient of 50 layers at 64x64 normalises over 8 values at its end: rounding alone moves it by half a percent.
-@pytest.mark.parametrize(("variant", "size", "tolerance"), [(20, 32, 1e-3), (18, 64, 1e-3), (50, 64, 2e-2)])
-def test_same_numbers_as_torch(variant, size, tolerance):
-    model = resnet.Model(num_classes=10 if variant == 20 else 1000, variant=variant)
-    inputs = {"image": jnp.asarray(image(size))}
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), inputs, train=False))
-    variables = filled(shapes)
-    golden = {key: GOLDEN[f"{variant}/{key}"] for key in ("logits", "loss", "stem_gradient", "stem_mean", "stem_var")}
-
-    logits = jax.jit(lambda v: model.apply(v, inputs, train=False)["logits"])(variables)
-    np.testing.assert_allclose(logits[:, :10], golden["logits"], rtol=1e-4, atol=1e-4, err_msg=AGAIN)
+@pytest.mark.parametrize(("name", "tolerance"), [("resnet20_cifar10", 1e-3), ("resnet18", 1e-3), ("resnet50", 2e-2)])
+def test_same_training_step_as_torch(name, tolerance):
+    (model, variables), expected = loaded(name), golden(name)
+    inputs = {"image": jnp.asarray(image(SIZE[name]))}
 
     def loss(params):
         out, new = model.apply({**variables, "params": params}, inputs, train=True, mutable=["batch_stats"])
@@ -53,9 +53,9 @@ def test_same_numbers_as_torch(variant, size, tolerance):
 
     (value, new), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
     stem = gradient["stem_conv"]["kernel"].transpose(3, 2, 0, 1)[:4]
-    scale = np.abs(golden["stem_gradient"]).max()
-    np.testing.assert_allclose(value, golden["loss"], rtol=1e-4, err_msg=AGAIN)
-    np.testing.assert_allclose(stem / scale, golden["stem_gradient"] / scale, atol=tolerance, err_msg=AGAIN)
+    scale = np.abs(expected["stem_gradient"]).max()
+    np.testing.assert_allclose(value, expected["loss"], rtol=1e-4, err_msg=AGAIN)
+    np.testing.assert_allclose(stem / scale, expected["stem_gradient"] / scale, atol=tolerance, err_msg=AGAIN)
     stats = new["batch_stats"]["stem_norm"]
-    np.testing.assert_allclose(stats["mean"], golden["stem_mean"], rtol=1e-4, atol=1e-5, err_msg=AGAIN)
-    np.testing.assert_allclose(stats["var"], golden["stem_var"], rtol=1e-4, err_msg=AGAIN)
+    np.testing.assert_allclose(stats["mean"], expected["stem_mean"], rtol=1e-4, atol=1e-5, err_msg=AGAIN)
+    np.testing.assert_allclose(stats["var"], expected["stem_var"], rtol=1e-4, err_msg=AGAIN)
