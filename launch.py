@@ -5,6 +5,10 @@
     python launch.py eval    --workdir=runs/digits [--checkpoint=best] [--split=val] [--config.data.val=...]
     python launch.py eval    --config=experiments/resnet_imagenet.py --init=torchvision:resnet50.pth
     python launch.py predict --workdir=runs/digits photo.jpg folder/
+    python launch.py check   --config=...             tries everything that can fail, in seconds
+    python launch.py describe --config=... | --all    layers, parameters, multiply-adds, memory, speed
+    python launch.py verify  --config=... --workdir=  proves that it resumes exactly, obeys its seed, and does not depend on devices
+    python launch.py replay  --workdir=runs/digits     what was not finite in a run that stopped for it
     python launch.py report  --workdir=runs            tables, curves and one HTML page out of finished runs
     python launch.py list                              experiments, models, tasks and data sources
 
@@ -22,12 +26,15 @@ from cvjax.config import load, override, read
 from cvjax.errors import Interrupted, TrainingFailed, UserError, did_you_mean
 from cvjax.schema import check_names, forget_leftovers
 
-VERBS = ("train", "eval", "predict", "report", "list")
+VERBS = ("train", "eval", "predict", "check", "describe", "verify", "replay", "report", "list")
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("config", None, "Experiment file with its arguments: experiments/resnet_cifar10.py:variant=56,smoke")
 flags.DEFINE_string("workdir", None, "Folder of the run; a run that is there is continued.")
+flags.DEFINE_string("rerun", None, "Folder of a run whose config train starts again, in another --workdir.")
 flags.DEFINE_string("init", None, "Weights to begin from, a run's folder or torchvision:FILE; the same as --config.init.")
+flags.DEFINE_boolean("all", False, "describe every experiment in experiments/, a line each.")
+flags.DEFINE_list("batch_sizes", ["1", "8", "32"], "Batch sizes at which describe measures.")
 flags.DEFINE_enum("checkpoint", "latest", ["latest", "best"], "Which checkpoint eval and predict use.")
 flags.DEFINE_string("split", "val", "Which split of config.data eval measures: train, val or test.")
 flags.DEFINE_string("out", None, "Where predict draws its pictures and report writes its page; in the workdir when not given.")
@@ -86,6 +93,26 @@ def run(verb: str, words: list[str], assignments: list[tuple[str, str]]) -> int:
 
         parallel.start()
         train.train(config, workdir)
+    elif verb == "check":
+        config = experiment(verb, assignments)
+        environment.prepare()
+        from cvjax.check import check
+
+        check(config, Path(FLAGS.workdir) if FLAGS.workdir else None)
+    elif verb == "describe":
+        config = None if FLAGS.all else experiment(verb, assignments)
+        environment.prepare()
+        from cvjax import measure
+
+        measure.network(config, FLAGS.batch_sizes) if config else measure.every(Path(__file__).parent / "experiments")
+    elif verb == "verify":
+        workdir = Path(needed("workdir", verb))
+        experiment(verb, assignments)
+        environment.prepare()
+        from cvjax.verify import verify
+
+        settings = [f"--config.{key}={value}" for key, value in assignments]
+        verify([sys.executable, __file__, "train", f"--config={FLAGS.config}", *settings], workdir)
     elif verb == "eval" and FLAGS.config:
         config = experiment(verb, assignments)
         environment.prepare()
@@ -98,9 +125,11 @@ def run(verb: str, words: list[str], assignments: list[tuple[str, str]]) -> int:
         override(config, assignments)
         check_names(config)
         environment.prepare()
-        from cvjax import predict
+        from cvjax import nonfinite, predict
 
-        if verb == "eval":
+        if verb == "replay":
+            nonfinite.replay(config, workdir)
+        elif verb == "eval":
             predict.evaluate_run(config, workdir, FLAGS.split, FLAGS.checkpoint)
         else:
             predict.predict_files(config, workdir, words, FLAGS.checkpoint, Path(FLAGS.out or workdir / "predictions"))
@@ -109,8 +138,11 @@ def run(verb: str, words: list[str], assignments: list[tuple[str, str]]) -> int:
 
 def experiment(verb: str, assignments: list[tuple[str, str]]) -> ConfigDict:
     """The config of --config with everything that the command line sets, its names checked."""
-    path, _, arg = needed("config", verb).partition(":")
-    config = load(path, arg)
+    if FLAGS.rerun:
+        config = read(Path(FLAGS.rerun))
+    else:
+        path, _, arg = needed("config", verb).partition(":")
+        config = load(path, arg)
     override(config, assignments + ([("init", FLAGS.init)] if FLAGS.init else []))
     forget_leftovers(config, assignments)
     check_names(config)

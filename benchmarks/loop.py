@@ -27,6 +27,7 @@ import jax  # noqa: E402
 from cvjax import config as configs  # noqa: E402
 from cvjax import parallel, step, workdir  # noqa: E402
 from cvjax import train as loop  # noqa: E402
+from cvjax.batches import training  # noqa: E402
 from cvjax.build import Experiment, build, initial_state  # noqa: E402
 from cvjax.checkpoint import Checkpoints  # noqa: E402
 from cvjax.evaluate import Evaluator  # noqa: E402
@@ -41,7 +42,7 @@ class Turns:
 
     def __init__(self, e: Experiment, update: Callable):
         self.update, self.calls, self.inside = update, 0, 0.0
-        self.state, self.rows, self.data = initial_state(e)[0], parallel.rows(e.loading.batch_size), next(loop._batches(e, 0))
+        self.state, self.rows, self.data = initial_state(e)[0], parallel.rows(e.loading.batch_size), next(training(e, 0))
         self.in_loop: list[tuple] = []
         self.bare: list[tuple] = []
         self.outside: list[float] = []

@@ -28,6 +28,8 @@ class Loading:
         cache: "device" keeps a small set whole on every device, where the compiled step draws its batches; "none" streams.
         workers: decoding threads or processes; 0 means one per core.
         worker_kind: "thread", or "process" for slow Python transforms on many cores.
+        unreadable: so many different training pictures that cannot be read are named, and others stand in for them; one more stops the run.
+            Evaluation never skips.
     """
 
     train: str
@@ -37,6 +39,7 @@ class Loading:
     cache: str = "none"
     workers: int = 0
     worker_kind: str = "thread"
+    unreadable: int = 20
 
     def __post_init__(self) -> None:
         for name, words in (("cache", ("none", "device")), ("worker_kind", ("thread", "process"))):
@@ -55,6 +58,7 @@ class Training:
         monitor, mode: the metric that chooses the best checkpoint, and whether "max" or "min" is best.
         patience: stop when the monitored value has not improved for this long; "" never stops early.
         keep: how many of the latest checkpoints stay on disk, besides the best.
+        on_nan: a loss or gradient that is not finite stops the run ("stop"), or its update is left out and counted ("skip").
     """
 
     duration: str
@@ -66,10 +70,12 @@ class Training:
     mode: str = "max"
     patience: str = ""
     keep: int = 2
+    on_nan: str = "stop"
 
     def __post_init__(self) -> None:
-        if self.mode not in ("max", "min"):
-            raise UserError(f"config.train.mode is '{self.mode}'; have: max, min")
+        for name, words in (("mode", ("max", "min")), ("on_nan", ("stop", "skip"))):
+            if getattr(self, name) not in words:
+                raise UserError(f"config.train.{name} is '{getattr(self, name)}'; have: {', '.join(words)}")
         for name in ("accumulate", "keep"):
             if getattr(self, name) < 1:
                 raise UserError(f"config.train.{name} is {getattr(self, name)}; it must be at least 1")

@@ -4,47 +4,106 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+
+
+class Layer(NamedTuple):
+    """What the operations of one module cost, its submodules' aside.
+
+    name: path of the module, "stage1_block1/conv1". output: shape of its last product. outputs: numbers that its convolutions and matrix
+    products give (timm's "activations"). multiply_adds: each product-and-sum counts once.
+    """
+
+    name: str
+    output: tuple[int, ...]
+    parameters: int
+    multiply_adds: int
+    outputs: int
 
 
 def parameters(model: nn.Module, inputs: dict) -> int:
     """How many numbers the model learns. inputs: arrays or jax.ShapeDtypeStruct, as the model takes them."""
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(_variables(model, inputs)["params"]))
+    return count(_variables(model, inputs)["params"])
 
 
 def multiply_adds(model: nn.Module, inputs: dict) -> int:
     """Multiply-adds of the convolutions and matrix products in one evaluation of all of `inputs` (batch 1: per image).
 
     The papers' "FLOPs": each product-and-sum counts once, positions in the padding included, everything else is free.
-    A `while_loop` counts one turn of its body, because its number of turns is not known from shapes.
+    Loops count as often as they turn; a `while_loop` whose number of turns is not known from its code counts one.
     """
-    program = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(_variables(model, inputs), inputs)
-    return _count(program.jaxpr)
+    return sum(cost for _, _, cost in _products(_program(model, inputs, _variables(model, inputs))))
+
+
+def layers(model: nn.Module, inputs: dict) -> list[Layer]:
+    """The modules that have parameters or products, in the order in which they are first used; their sums are the network's."""
+    variables = _variables(model, inputs)
+    sizes: dict[str, int] = {}
+    for path, leaf in jax.tree.leaves_with_path(variables["params"]):
+        name = jax.tree_util.keystr(path[:-1], simple=True, separator="/")
+        sizes[name] = sizes.get(name, 0) + math.prod(leaf.shape)
+    found: dict[str, Layer] = {}
+    for name, shape, cost in _products(_program(model, inputs, variables)):
+        old = found.get(name, Layer(name, (), sizes.pop(name, 0), 0, 0))
+        found[name] = old._replace(output=shape, multiply_adds=old.multiply_adds + cost, outputs=old.outputs + math.prod(shape))
+    return [*found.values(), *(Layer(name, (), size, 0, 0) for name, size in sizes.items())]
+
+
+def activations(model: nn.Module, variables: dict, inputs: dict) -> int:
+    """Bytes that the forward pass in training keeps for the backward pass, before the compiler saves some of them."""
+
+    def backward(params: Any) -> Any:
+        def loss(params: Any) -> jax.Array:
+            out, _ = model.apply(
+                {**variables, "params": params}, inputs, train=True, rngs={"dropout": jax.random.key(0)}, mutable=["batch_stats"]
+            )
+            return sum(x.sum() for x in jax.tree.leaves(out) if jax.numpy.issubdtype(x.dtype, jax.numpy.inexact))
+
+        return jax.vjp(loss, params)[1]
+
+    kept = jax.tree.leaves(jax.eval_shape(backward, variables["params"]))
+    own = {id(leaf) for leaf in jax.tree.leaves(variables)}
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in kept if id(leaf) not in own)
+
+
+def count(params: Any) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
+def _program(model: nn.Module, inputs: dict, variables: dict) -> Jaxpr:
+    return jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(variables, inputs).jaxpr
 
 
 def _variables(model: nn.Module, inputs: dict) -> dict:
-    return jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), inputs)
+    return dict(jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), inputs))
 
 
-def _count(jaxpr: Jaxpr) -> int:
-    return sum(_cost(eqn) for eqn in jaxpr.eqns)
+def _products(jaxpr: Jaxpr, around: str = "", turns: int = 1) -> Iterator[tuple[str, tuple[int, ...], int]]:
+    """(module, shape of the output, multiply-adds) of every convolution and matrix product, those inside other operations included."""
+    for eqn in jaxpr.eqns:
+        stack = f"{around}/{eqn.source_info.name_stack}"
+        if eqn.primitive.name in ("conv_general_dilated", "dot_general"):
+            product = _convolution(eqn) if eqn.primitive.name == "conv_general_dilated" else _dot(eqn)
+            yield _module(stack), _array(eqn.outvars[0]).shape, turns * product
+        elif eqn.primitive.name == "cond":  # one branch is taken: the dearest
+            branches = [list(_products(branch.jaxpr, stack, turns)) for branch in eqn.params["branches"]]
+            yield from max(branches, key=lambda found: sum(cost for _, _, cost in found))
+        elif eqn.primitive.name == "while":
+            yield from _products(eqn.params["body_jaxpr"].jaxpr, stack, turns * _turns(eqn))
+        else:
+            repeated = eqn.params["length"] if eqn.primitive.name == "scan" else _devices(eqn)
+            for inner in _inside(eqn):
+                yield from _products(inner, stack, turns * repeated)
 
 
-def _cost(eqn: JaxprEqn) -> int:
-    if eqn.primitive.name == "conv_general_dilated":
-        return _convolution(eqn)
-    if eqn.primitive.name == "dot_general":
-        (contracted, _), _ = eqn.params["dimension_numbers"]
-        lhs = _array(eqn.invars[0]).shape
-        return _array(eqn.outvars[0]).size * math.prod(lhs[i] for i in contracted)
-    if eqn.primitive.name == "cond":  # one branch is taken: the dearest
-        return max(_count(branch.jaxpr) for branch in eqn.params["branches"])
-    turns = eqn.params["length"] if eqn.primitive.name == "scan" else 1
-    return turns * sum(_count(inner) for inner in _inside(eqn))
+def _dot(eqn: JaxprEqn) -> int:
+    (contracted, _), _ = eqn.params["dimension_numbers"]
+    lhs = _array(eqn.invars[0]).shape
+    return _array(eqn.outvars[0]).size * math.prod(lhs[i] for i in contracted)
 
 
 def _convolution(eqn: JaxprEqn) -> int:
@@ -54,12 +113,38 @@ def _convolution(eqn: JaxprEqn) -> int:
     return _array(eqn.outvars[0]).size * math.prod(kernel) // outputs
 
 
+def _turns(eqn: JaxprEqn) -> int:
+    """Of a while loop that counts a number up by one from a constant to a constant: how often it turns. Else 1."""
+    condition, body = eqn.params["cond_jaxpr"].jaxpr, eqn.params["body_jaxpr"].jaxpr
+    constants, carried = eqn.params["cond_nconsts"], eqn.invars[eqn.params["cond_nconsts"] + eqn.params["body_nconsts"] :]
+    if len(condition.eqns) != 1 or condition.eqns[0].primitive.name != "lt":
+        return 1
+    counter, limit = condition.eqns[0].invars
+    if not isinstance(limit, Literal) or counter not in condition.invars[constants:]:
+        return 1
+    place = condition.invars[constants:].index(counter)
+    start, inner, after = carried[place], body.invars[eqn.params["body_nconsts"] + place], body.outvars[place]
+    steps = [e for e in body.eqns if e.outvars[0] is after and e.primitive.name == "add" and e.invars[0] is inner]
+    by_one = steps and isinstance(steps[0].invars[1], Literal) and int(steps[0].invars[1].val) == 1
+    return max(0, int(limit.val) - int(start.val)) if by_one and isinstance(start, Literal) else 1
+
+
+def _devices(eqn: JaxprEqn) -> int:
+    return eqn.params["axis_size"] if eqn.primitive.name == "xla_pmap" else 1
+
+
+def _module(stack: str) -> str:
+    """The module of a name stack: "/Model/stage1_block1/conv1/conv1.product/..." -> "stage1_block1/conv1"."""
+    words = [word for word in stack.split("/") if word and "(" not in word and "." not in word]
+    return "/".join(words[1:])
+
+
 def _array(variable: Any) -> jax.core.ShapedArray:
     return variable.aval
 
 
 def _inside(eqn: JaxprEqn) -> Iterator[Jaxpr]:
-    """The programs an operation contains: of jit, remat, scan, while, custom derivatives, pmap, ..."""
+    """The programs an operation contains: of jit, remat, scan, custom derivatives, pmap, ..."""
     for value in eqn.params.values():
         for item in value if isinstance(value, (tuple, list)) else (value,):
             if isinstance(item, ClosedJaxpr):

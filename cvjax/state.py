@@ -12,7 +12,7 @@ from jaxtyping import Array, Key
 class State:
     """Everything that training changes. Random keys, the data position and the configuration are derived from `step`."""
 
-    step: Array  # int32, how many updates were made
+    step: Array  # int32, how many updates were made; -n once step n met a number that is not finite, and no update follows
     params: Any
     stats: Any  # BatchNorm's running statistics
     opt: Any  # the optimiser's own state; holds the averaged parameters (EMA) when they are asked for

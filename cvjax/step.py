@@ -27,10 +27,7 @@ def update(e: Experiment, optimiser: optax.GradientTransformation, schedule: Cal
     parts = e.training.accumulate
 
     def step(state: State, rows: jax.Array, data: dict) -> tuple[State, dict]:
-        if e.loading.cache == "device":
-            chosen = indices(state.step, len(e.splits["train"]), e.loading.batch_size, e.seed)[rows]
-            data = {name: jnp.take(x, chosen, axis=0) for name, x in data.items()}
-        batch = device_train(data, e.pixels, e.augment, e.seed, state.step, rows)
+        batch = _batch(e, state.step, rows, data)
         micros = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
         keys = jax.random.split(jax.random.fold_in(key(e.seed, "model", state.step), jax.lax.axis_index(parallel.AXIS)), parts)
         grads, terms, stats = _gradients(e, state, micros, keys)
@@ -38,10 +35,34 @@ def update(e: Experiment, optimiser: optax.GradientTransformation, schedule: Cal
         updates, opt = optimiser.update(grads, state.opt, state.params)
         values = {"lr": schedule(state.step), "grad_norm": optax.tree.norm(grads)}
         values |= {name: term.sum / jnp.maximum(term.count, 1) for name, term in parallel.psum(terms).items()}
+        values["finite"] = jnp.isfinite(values["loss"]) & jnp.isfinite(values["grad_norm"])
         new = State(step=state.step + 1, params=optax.apply_updates(state.params, updates), stats=stats, opt=opt)
-        return new, values
+        return _unless_broken(state, new, values["finite"], e.training.on_nan == "skip"), values
 
     return step
+
+
+def _unless_broken(old: State, new: State, finite: jax.Array, skip: bool) -> State:
+    """`new` where it is finite. Else `old`, and with `skip` the next step; without, its step is negative and it stays as it is.
+
+    So the state is still the one that met the bad batch when the host, which reads values later, hears of it.
+    """
+    going = finite & (old.step >= 0)
+    step = new.step if skip else jnp.where(going, new.step, jnp.where(old.step < 0, old.step, -new.step))
+    return jax.tree.map(lambda a, b: jnp.where(going, a, b), new, old).replace(step=step)
+
+
+def _batch(e: Experiment, number: jax.Array, rows: jax.Array, data: dict) -> dict:
+    """This device's examples of step `number` (from 0), drawn from the cache if there is one, augmented and normalised."""
+    if e.loading.cache == "device":
+        chosen = indices(number, len(e.splits["train"]), e.loading.batch_size, e.seed)[rows]
+        data = {name: jnp.take(x, chosen, axis=0) for name, x in data.items()}
+    return device_train(data, e.pixels, e.augment, e.seed, number, rows)
+
+
+def seen(e: Experiment, number: int) -> Callable:
+    """The function `(state, rows, data) -> batch` that gives all devices' examples as the network saw them in step `number` (from 0)."""
+    return lambda state, rows, data: parallel.gather(_batch(e, jnp.int32(number), rows, data))
 
 
 def _gradients(e: Experiment, state: State, micros: dict, keys: jax.Array) -> tuple[Any, dict, Any]:

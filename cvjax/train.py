@@ -1,42 +1,56 @@
 """The loop: build, rehearse, train, evaluate. One loop for every model and task; it knows none of them by name."""
 
-import dataclasses
+import contextlib
+import errno
 import os
 import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from cvjax import parallel, step, workdir
+from cvjax import nonfinite, parallel, provenance, step, workdir
+from cvjax.batches import training
 from cvjax.build import Experiment, build, initial_state
 from cvjax.checkpoint import Checkpoints
-from cvjax.data import _pipeline
-from cvjax.errors import Interrupted, TrainingFailed, UserError
+from cvjax.errors import Interrupted, TrainingFailed, UserError, disk_error
 from cvjax.evaluate import Evaluator
 from cvjax.log import Clock, Log, summary
-from cvjax.preprocess import host_eval, host_train
 from cvjax.state import State
+
+STOP_AFTER = int(os.environ.get("CVJAX_STOP_AFTER", 0))  # a step at which to stop as if by a signal: for cvjax.verify
+SKIPS = 20  # updates left out in a row (train.on_nan="skip") that end the run
 
 
 def train(config: ConfigDict, folder: Path) -> dict[str, float]:
     """Trains an experiment in a work folder, or continues it there. Returns the metrics of the final evaluation."""
     e = build(config)
-    done = workdir.claim(folder, e)
-    if done is not None:
-        print(f"{folder} is finished, nothing to do. {summary(done)}")
-        return done
-    memory = {"best": None, "best_step": 0}
+    with workdir.owned(folder):
+        done = workdir.claim(folder, e)
+        if done is not None:
+            print(f"{folder} is finished, nothing to do. {summary(done)}")
+            return done
+        try:
+            return _train(e, folder)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise disk_error(folder, 2**20) from error
+            raise
+
+
+def _train(e: Experiment, folder: Path) -> dict[str, float]:
+    memory = {"best": None, "best_step": 0, "skipped": 0}
     with _watched_signals() as stop, Checkpoints(folder, e.training.keep, e.training.mode) as checkpoints:
         state, optimiser, schedule = initial_state(e, restoring=bool(checkpoints.steps()))
         state, memory = checkpoints.restore(state) or (state, memory)
         start = int(state.step)
-        workdir.describe_start(folder, e, state, start)
+        provenance.record(folder, e, state, start)
         update = parallel.per_device(step.update(e, optimiser, schedule), (None, 0, 0 if e.loading.cache == "none" else None), donate=True)
         with Log(folder, total_steps=e.total_steps, start_step=start, steps_per_epoch=e.steps_per_epoch) as log:
             try:
@@ -50,7 +64,8 @@ def train(config: ConfigDict, folder: Path) -> dict[str, float]:
             except Interrupted:
                 raise
             except BaseException as failure:
-                workdir.status(folder, "failed", reason=f"{type(failure).__name__}: {failure}")
+                with contextlib.suppress(OSError):  # the disk may be what failed
+                    workdir.status(folder, "failed", reason=f"{type(failure).__name__}: {failure}")
                 raise
     return final
 
@@ -60,7 +75,7 @@ def _loop(e: Experiment, update: Callable, state: State, memory: dict, evaluator
     """Steps until the end, the patience or a signal. The device never waits: a window is read when the next one runs."""
     log_every, eval_every, save_every = e.steps("log_every"), e.steps("eval_every"), e.steps("checkpoint_every")
     first, total = int(state.step), e.total_steps
-    batches, rows, clock = _batches(e, first), parallel.rows(e.loading.batch_size), Clock()
+    batches, rows, clock = training(e, first, partial(workdir.note_unreadable, folder)), parallel.rows(e.loading.batch_size), Clock()
     previous: list = []
     window: list = []
     for number in range(first + 1, total + 1 if not _out_of_patience(e, memory, first) else first + 1):
@@ -71,13 +86,16 @@ def _loop(e: Experiment, update: Callable, state: State, memory: dict, evaluator
         clock.step(e.loading.batch_size)
         if number == first + 1:
             parallel.one_replica(parallel.replicas(state))
-        stopping = parallel.agree_to_stop(stop, number) and number < total
+        stopping = (parallel.agree_to_stop(stop, number) or number == STOP_AFTER) and number < total
         evaluating = due(number, eval_every, last=number == total)
         saving = due(number, save_every, last=stopping or number == total)
         if evaluating or saving:
             previous, window = previous + window, []
         if evaluating or saving or due(number, log_every) or number == first + 1:
-            _write(log, previous, clock)
+            broken = _write(log, previous, clock, memory, e.training.on_nan)
+            if broken:
+                where = nonfinite.dump(e, state, rows, training(e, broken - 1), broken, folder)
+                raise TrainingFailed(f"{where}; the state before it is kept: python launch.py replay --workdir={folder}")
             previous, window = window, []
             workdir.status(folder, "running", step=number, steps=total, best=memory, reason="")
         if evaluating:
@@ -109,33 +127,24 @@ def due(number: int, every: int, last: bool = False) -> bool:
     return number % every == 0 or last
 
 
-def _write(log: Log, window: list, clock: Clock) -> None:
-    """Fetches a window of steps and writes a line for each. Raises TrainingFailed at a loss that is not finite."""
+def _write(log: Log, window: list, clock: Clock, memory: dict, on_nan: str) -> int:
+    """Fetches a window of steps and writes a line for each. Returns the number of a step that must stop the run, else 0."""
     if not window:
-        return
+        return 0
     fetched = jax.device_get([values for _, values in window])
     speed = clock.read()
     for (number, _), values in zip(window, fetched, strict=True):
+        finite = bool(values.pop("finite"))
+        memory["skipped"] = 0 if finite else memory["skipped"] + 1
         values = {f"train/{name}": float(value) for name, value in values.items()}
+        if on_nan == "skip":
+            values["train/skipped"] = float(not finite)
         log.write(number, values | speed)
-        if not np.isfinite(values["train/loss"]):
-            raise TrainingFailed(f"the loss is {values['train/loss']} at step {number}; the last checkpoint is before it")
+        if not finite and (on_nan == "stop" or memory["skipped"] == SKIPS):
+            log.flush()
+            return number
     log.progress(window[-1][0], values | speed)
-
-
-def _batches(e: Experiment, start: int) -> Iterator[dict]:
-    """Training data from a step on, on the devices: the same for every step number, whenever it is asked for."""
-    if e.loading.cache == "device":
-        squares = host_eval(dataclasses.replace(e.pixels, crop_fraction=1.0))  # what host_train makes without a random crop
-        whole = parallel.replicate(_pipeline.whole(e.splits["train"], squares, e.loading.workers))
-        while True:
-            yield whole
-    with _pipeline.train_batches(
-        e.splits["train"], host_train(e.pixels, e.augment), batch_size=e.loading.batch_size, seed=e.seed, start_step=start,
-        workers=e.loading.workers, kind=e.loading.worker_kind,
-        process_index=jax.process_index(), process_count=jax.process_count(),
-    ) as batches:  # fmt: skip
-        yield from map(parallel.shard, batches)
+    return 0
 
 
 def _evaluate(e: Experiment, evaluator: Evaluator, state: State, number: int, memory: dict, log: Log) -> float:

@@ -2,37 +2,73 @@
 
 import dataclasses
 import datetime
+import fcntl
 import json
 import os
-import platform
+import shutil
 import socket
-import subprocess
 import sys
-from importlib import metadata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from cvjax import config as configs
-from cvjax import describe
 from cvjax.build import Experiment
 from cvjax.data._source import Info
 from cvjax.errors import UserError
 from cvjax.log import write_json
-from cvjax.state import State
 
-PACKAGES = ("cvjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 PICTURES = 24
+
+
+@contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Makes the folder where there is none and holds its lock, which a process that dies lets go of.
+
+    A folder that was made for a run that fails by the user's mistake, before anything was saved, is taken away again.
+    Raises UserError when another process holds it, or when it cannot be written.
+    """
+    if jax.process_index() != 0:
+        yield
+        return
+    fresh = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / "lock", "a+")
+    except OSError as error:
+        raise UserError(f"--workdir={folder} cannot be written: {error.strerror}") from None
+    with lock:
+        _acquire(lock, folder)
+        try:
+            yield
+        except UserError:
+            if fresh and not any((folder / "checkpoints").glob("*")):
+                shutil.rmtree(folder)
+            raise
+
+
+def _acquire(lock: TextIO, folder: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.seek(0)
+        owner = lock.read() or "another process"
+        raise UserError(f"{folder} is in use by {owner}; wait for it or stop it, or choose another --workdir") from None
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {socket.gethostname()} since {now()}")
+    lock.flush()
 
 
 def claim(folder: Path, e: Experiment) -> dict | None:
     """Makes the folder this experiment's. Returns the final metrics when it is finished already, else None.
 
     A folder without a checkpoint is free: what began there failed before its first step.
-    Raises UserError when the folder holds another experiment, naming the keys that differ, or cannot be written.
+    Raises UserError when the folder holds another experiment, naming the keys that differ.
     """
     if (folder / "config.json").exists() and any((folder / "checkpoints").glob("*")):
         differing = differences(configs.read(folder), e.config)
@@ -45,12 +81,8 @@ def claim(folder: Path, e: Experiment) -> dict | None:
             return found["final"] if found["state"] == "finished" else None
         return None
     if jax.process_index() == 0:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / "config.json", json.loads(configs.to_json(e.config)))
-            write_json(folder / "info.json", dataclasses.asdict(e.info))
-        except OSError as error:
-            raise UserError(f"--workdir={folder} cannot be written: {error.strerror}") from None
+        write_json(folder / "config.json", json.loads(configs.to_json(e.config)))
+        write_json(folder / "info.json", dataclasses.asdict(e.info))
     return None
 
 
@@ -65,34 +97,6 @@ def read_info(folder: Path) -> Info:
     facts = json.loads((folder / "info.json").read_text())
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
     return Info(**values)
-
-
-def describe_start(folder: Path, e: Experiment, state: State, start: int) -> None:
-    """Appends to run.json: command, place, versions, devices, git commit, size of the network. Uncommitted changes go to code.diff."""
-    if jax.process_index() != 0:
-        return
-    starts = json.loads((folder / "run.json").read_text()) if (folder / "run.json").exists() else []
-    commit, diff = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
-    if diff:
-        (folder / "code.diff").write_text(diff if len(diff) < 1_000_000 else "too large to keep\n")
-    starts.append(
-        {
-            "time": now(),
-            "command": ["python", *sys.argv],
-            "step": start,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "python": platform.python_version(),
-            "system": platform.platform(),
-            "versions": {name: metadata.version(name) for name in PACKAGES if _installed(name)},
-            "devices": [device.device_kind for device in jax.devices()],
-            "environment": {k: v for k, v in os.environ.items() if k.startswith(("JAX_", "XLA_", "CVJAX_", "SLURM_JOB", "SLURM_RESTART"))},
-            "git": {"commit": commit.strip() or None, "dirty": bool(diff)},
-            "parameters": sum(int(np.prod(x.shape)) for x in jax.tree.leaves(state.params)),
-            "multiply_adds": describe.multiply_adds(e.model, e.blank()),
-        }
-    )
-    write_json(folder / "run.json", starts)
 
 
 def keep_predictions(folder: Path, e: Experiment, split: str, rows: dict[str, np.ndarray], name: str = "") -> None:
@@ -126,6 +130,20 @@ def status(folder: Path, state: str, **facts: object) -> None:
     write_json(path, {**before, "state": state, "heartbeat": now(), "host": socket.gethostname(), "pid": os.getpid(), **facts})
 
 
+def note_unreadable(folder: Path, found: dict[str, str]) -> None:
+    """Names training records that cannot be read in unreadable.txt, each once, and says that there are some."""
+    if not found or jax.process_index() != 0:
+        return
+    path = folder / "unreadable.txt"
+    known = path.read_text().splitlines() if path.exists() else []
+    new = [reason for reason in (" ".join(text.split()) for text in found.values()) if reason not in known]
+    if new:
+        path.write_text("".join(f"{line}\n" for line in known + new))
+        count = len(known) + len(new)
+        print(f"cvjax: warning: {count} training records cannot be read, others stand in for them; see {path}", file=sys.stderr)
+        status(folder, "running", unreadable=count)
+
+
 def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
@@ -135,20 +153,3 @@ def _flat(tree: dict, prefix: str = "") -> dict:
     for key, value in tree.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return flat
-
-
-def _installed(name: str) -> bool:
-    try:
-        return bool(metadata.version(name))
-    except metadata.PackageNotFoundError:
-        return False
-
-
-def _git(*arguments: str) -> str:
-    """Output of a git command about the code that runs; empty where there is no git or no repository."""
-    here = Path(__file__).parent
-    try:
-        found = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, timeout=10, check=True)
-        return found.stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""

@@ -14,7 +14,12 @@ from cvjax.errors import UserError
 from cvjax.models import resnet
 
 NAME = "resnet20_cifar10"
-EVERY = [name for model in lookup.names("models") for name in getattr(lookup.find("models", model), "REFERENCES", {}) if name != "resnet1202_cifar100"]
+EVERY = [
+    name
+    for model in lookup.names("models")
+    for name in getattr(lookup.find("models", model), "REFERENCES", {})
+    if name != "resnet1202_cifar100"
+]
 
 
 def arrays(name=NAME, **settings):

@@ -8,10 +8,12 @@ carry out.
 With several hosts each makes its own contiguous rows of the global batch.
 """
 
+import faulthandler
 import multiprocessing
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 
 import numpy as np
 
@@ -34,6 +36,7 @@ def train_batches(
     start_step: int = 0,
     workers: int = 0,
     kind: str = "thread",
+    unreadable: int = 0,
     process_index: int = 0,
     process_count: int = 1,
 ) -> "Batches":
@@ -46,6 +49,7 @@ def train_batches(
         batch_size: global; a multiple of `process_count`, at most len(source).
         workers: threads or processes; 0 means one per core.
         kind: "thread" or "process".
+        unreadable: so many different records that cannot be read are replaced by the ones after them, see `Batches.unreadable`.
 
     Raises:
         UserError: sizes that do not fit; later, a record that cannot be read, by its name.
@@ -61,7 +65,7 @@ def train_batches(
             yield Task(step, mine.start, tuple(order[mine].tolist()))
             step += 1
 
-    return Batches(source, transform, seed, tasks(), workers, kind)
+    return Batches(source, transform, seed, tasks(), workers, kind, unreadable)
 
 
 def eval_batches(
@@ -71,6 +75,7 @@ def eval_batches(
     batch_size: int,
     workers: int = 0,
     kind: str = "thread",
+    unreadable: int = 0,
     process_index: int = 0,
     process_count: int = 1,
 ) -> "Batches":
@@ -86,17 +91,17 @@ def eval_batches(
             order = np.arange(number * batch_size, (number + 1) * batch_size)
             yield Task(number, mine.start, tuple(np.where(order < len(source), order, -1)[mine].tolist()))
 
-    return Batches(source, transform, None, tasks(), workers, kind)
+    return Batches(source, transform, None, tasks(), workers, kind, unreadable)
 
 
-def whole(source: Source, transform: Callable[[dict], dict], workers: int = 0) -> Rows:
+def whole(source: Source, transform: Callable[[dict], dict], workers: int = 0, unreadable: int = 0) -> tuple[Rows, dict[str, str]]:
     """All examples, transformed without randomness and stacked, in the order of the source: what a device cache
-    holds.
+    holds. And why which records could not be read.
     """
     size = 256
-    with eval_batches(source, transform, batch_size=min(size, len(source)), workers=workers) as batches:
+    with eval_batches(source, transform, batch_size=min(size, len(source)), workers=workers, unreadable=unreadable) as batches:
         parts = list(batches)
-    return {key: np.concatenate([part[key] for part in parts])[: len(source)] for key in parts[0]}
+    return {key: np.concatenate([part[key] for part in parts])[: len(source)] for key in parts[0]}, batches.unreadable
 
 
 def _my_rows(batch_size: int, process_index: int, process_count: int) -> slice:
@@ -107,11 +112,18 @@ def _my_rows(batch_size: int, process_index: int, process_count: int) -> slice:
 
 
 class Batches(Iterator[Rows]):
-    """Batches in order, made ahead of time by workers. `close()` stops them; so do the end and an error."""
+    """Batches in order, made ahead of time by workers. `close()` stops them; so do the end and an error.
 
-    def __init__(self, source: Source, transform: Callable, seed: int | None, tasks: Iterable[Task], workers: int, kind: str):
+    `unreadable` maps the name of each record that could not be read so far, and was replaced, to the reason.
+    """
+
+    def __init__(
+        self, source: Source, transform: Callable, seed: int | None, tasks: Iterable[Task], workers: int, kind: str, unreadable: int
+    ):
+        self.unreadable: dict[str, str] = {}
+        self._limit = unreadable
         self._parts = workers or environment.cores()
-        self._pool, self._submit = _pool(source, transform, seed, self._parts, kind)
+        self._pool, self._submit = _pool(source, transform, seed, unreadable > 0, self._parts, kind)
         self._tasks = iter(tasks)
         self._ahead: deque[list[Future]] = deque()
         for _ in range(AHEAD):
@@ -123,11 +135,27 @@ class Batches(Iterator[Rows]):
             self.close()
             raise StopIteration
         try:
-            parts = [future.result() for future in self._ahead.popleft()]
+            parts = [self._result(future) for future in self._ahead.popleft()]
+            self._count([unreadable for _, unreadable in parts])
         except BaseException:
             self.close()
             raise
-        return _join(parts)
+        return _join([rows for rows, _ in parts])
+
+    def _result(self, future: Future) -> tuple[Rows, dict[str, str]]:
+        """What a worker made; reports its stack, once and again, where it takes too long."""
+        while not wait([future], _worker.STALL).done:
+            _report_stall()
+        return future.result()
+
+    def _count(self, found: list[dict[str, str]]) -> None:
+        for unreadable in found:
+            self.unreadable |= unreadable
+        if len(self.unreadable) > self._limit:
+            first = next(iter(self.unreadable.values()))
+            raise UserError(
+                f"{len(self.unreadable)} training records cannot be read, more than config.data.unreadable={self._limit}; {first}"
+            )
 
     def close(self) -> None:
         """Stops the workers; what they were making is dropped. May be called twice."""
@@ -152,16 +180,22 @@ class Batches(Iterator[Rows]):
         self._ahead.append([self._submit(piece) for piece in pieces])
 
 
-def _pool(source: Source, transform: Callable, seed: int | None, workers: int, kind: str) -> tuple[Executor, Callable]:
+def _pool(source: Source, transform: Callable, seed: int | None, skip: bool, workers: int, kind: str) -> tuple[Executor, Callable]:
     """The workers and how to give them a task."""
     if kind == "thread":
         threads = ThreadPoolExecutor(workers, "cvjax-data")
-        return threads, lambda task: threads.submit(_worker.rows, source, transform, seed, task)
+        return threads, lambda task: threads.submit(_worker.rows, source, transform, seed, skip, task)
     if kind != "process":
         raise UserError(f"data.worker_kind is '{kind}'; have: thread, process")
     # Not fork: JAX runs threads, and a forked copy of a locked lock never opens.
-    processes = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _worker.start, (source, transform, seed))
+    processes = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _worker.start, (source, transform, seed, skip))
     return processes, lambda task: processes.submit(_worker.rows_in_process, task)
+
+
+def _report_stall() -> None:
+    """Prints where every thread stands; worker processes do so themselves. What a hung disk or an endless transform looks like."""
+    print(f"cvjax: warning: no batch for {_worker.STALL:g} s; a data worker hangs or the disk does. Stacks:", file=sys.stderr, flush=True)
+    faulthandler.dump_traceback(sys.__stderr__ or 2)
 
 
 def _join(parts: list[Rows]) -> Rows:

@@ -2,6 +2,7 @@
 start fast.
 """
 
+import faulthandler
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -12,10 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cvjax.data._decode import DecodeError
 from cvjax.data._source import Source, decoded
 from cvjax.errors import UserError
 
 Rows = dict[str, np.ndarray]
+STALL = float(os.environ.get("CVJAX_STALL_SECONDS", "300"))  # of work on a batch, after which stacks are printed
+STAND_INS = 20  # how many records after an unreadable one are tried in its place
 
 
 class Task(NamedTuple):
@@ -32,34 +36,60 @@ class Task(NamedTuple):
     indices: tuple[int, ...]
 
 
-def rows(source: Source, transform: Callable[..., dict], seed: int | None, task: Task) -> Rows:
-    """The task's rows, transformed and stacked, with `valid`. Without a seed `transform` gets no generator
-    (evaluation).
+class Unreadable(UserError):
+    """A record that cannot be read or decoded."""
+
+
+def rows(source: Source, transform: Callable[..., dict], seed: int | None, skip: bool, task: Task) -> tuple[Rows, dict[str, str]]:
+    """The task's rows, transformed and stacked, with `valid`; and why which records could not be read.
+
+    Without a seed `transform` gets no generator (evaluation). With `skip` the next readable record stands in for an unreadable one, else
+    it raises.
     """
     valid = np.array(task.indices) >= 0
     # A task of padding alone makes one row all the same, to know what shapes its zeros should have.
     real = [index for index in task.indices if index >= 0] or [0]
     records = _read(source, real)
-    out = [_row(source, records, transform, seed, task, k) for k in range(len(real))]
+    out, unreadable = [], {}
+    for k, index in enumerate(real):
+        try:
+            out.append(_row(source, index, records, transform, seed, task, k))
+        except Unreadable as error:
+            if not skip:
+                raise
+            unreadable[source.name(index)] = str(error)
+            out.append(_stand_in(source, index, transform, seed, task, k))
     stacked = stack(out, lambda k: source.name(real[k]))
-    return {**{key: _padded(value, valid) for key, value in stacked.items()}, "valid": valid}
+    return {**{key: _padded(value, valid) for key, value in stacked.items()}, "valid": valid}, unreadable
+
+
+def _stand_in(source: Source, index: int, transform: Callable, seed: int | None, task: Task, k: int) -> dict:
+    for other in range(index + 1, index + 1 + STAND_INS):
+        try:
+            return _row(source, other % len(source), map(source.read, [other % len(source)]), transform, seed, task, k)
+        except Unreadable:
+            continue
+    raise UserError(f"{source.name(index)} and the {STAND_INS} records after it cannot be read")
 
 
 def _read(source: Source, indices: list[int]) -> Iterator[dict]:
-    yield from source.read_many(indices) if source.read_many else map(source.read, indices)
+    return iter(source.read_many(indices)) if source.read_many else map(source.read, indices)
 
 
-def _row(source: Source, records: Iterator[dict], transform: Callable, seed: int | None, task: Task, k: int) -> dict:
+def _row(source: Source, index: int, records: Iterator[dict], transform: Callable, seed: int | None, task: Task, k: int) -> dict:
+    name = source.name(index)
     try:
         # The generator depends on the row's place in the run alone: not on workers, hosts or what came before.
         rng = () if seed is None else (np.random.default_rng([seed % 2**63, task.step, task.first_row + k]),)
         return _labelled(source, decoded(transform(next(records), *rng)))
-    except UserError as error:
-        raise UserError(f"{source.name(max(task.indices[k], 0))}: {error}") from error
+    except DecodeError as error:
+        raise Unreadable(f"{name}: {error}") from error
     except OSError as error:
-        raise UserError(f"{source.name(max(task.indices[k], 0))}: cannot be read: {error.strerror or error}") from error
+        raise Unreadable(f"{name}: cannot be read: {error.strerror or error}") from error
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
     except Exception as error:
-        raise RuntimeError(f"{source.name(max(task.indices[k], 0))}: {type(error).__name__}: {error}") from error
+        raise RuntimeError(f"{name}: {type(error).__name__}: {error}") from error
 
 
 def _labelled(source: Source, example: dict) -> dict:
@@ -101,20 +131,24 @@ def _plain(dtype: np.dtype) -> np.dtype:
 _job: Any = None
 
 
-def start(source: Source, transform: Callable[..., dict], seed: int | None) -> None:
+def start(source: Source, transform: Callable[..., dict], seed: int | None, skip: bool) -> None:
     """Runs once in a new process. Stopping is the parent's to decide: signals meant for the run are not for the
     workers.
     """
     global _job
-    _job = (source, transform, seed)
+    _job = (source, transform, seed, skip)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
-def rows_in_process(task: Task) -> Rows:
-    source, transform, seed = _job
-    return rows(source, transform, seed, task)
+def rows_in_process(task: Task) -> tuple[Rows, dict[str, str]]:
+    source, transform, seed, skip = _job
+    faulthandler.dump_traceback_later(STALL, repeat=True)  # where it hangs, if it does
+    try:
+        return rows(source, transform, seed, skip, task)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _die_with_parent() -> None:

@@ -1,12 +1,13 @@
 """A batch is a function of (seed, step): whoever makes it, on however many workers and hosts, from whatever step on."""
 
 import threading
+import time
 from functools import partial
 
 import numpy as np
 import pytest
 
-from cvjax.data import _augment, _pipeline, _views, fake
+from cvjax.data import _augment, _pipeline, _views, _worker, fake
 from cvjax.data._source import Info, Source
 from cvjax.data._worker import Task
 from cvjax.errors import UserError
@@ -104,7 +105,7 @@ def test_evaluation_keeps_the_order_of_the_source():
 
 
 def test_whole_holds_everything_in_order():
-    data = _pipeline.whole(numbered(600), plain)
+    data, _ = _pipeline.whole(numbered(600), plain)
     assert data["label"].tolist() == list(range(600)) and data["valid"].all() and data["image"].shape == (600, 2, 2, 3)
 
 
@@ -151,6 +152,57 @@ def test_a_failing_record_is_named(kind, error, kind_of_error, message):
     source = Source(Info(("a",), 20), partial(broken, error), file_name)
     with pytest.raises(kind_of_error, match=message):
         take(3, plain, source, kind=kind, workers=1)
+
+
+def sometimes(bad, index):
+    if index in bad:
+        raise OSError("damaged")
+    return {"image": np.full((2, 2, 3), index, np.uint8), "label": index}
+
+
+@pytest.mark.parametrize("kind", ["thread", "process"])
+def test_training_replaces_unreadable_records_and_names_them(kind):
+    source = Source(Info(("a",) * 20, 20), partial(sometimes, (13, 14)), file_name)
+    with _pipeline.train_batches(source, plain, batch_size=10, seed=0, workers=2, kind=kind, unreadable=2) as batches:
+        labels = np.concatenate([next(batches)["label"] for _ in range(2)])
+    assert sorted(labels) == [*range(13), 15, 15, 15, *range(16, 20)]
+    assert batches.unreadable == {f"photos/{i}.jpg": f"photos/{i}.jpg: cannot be read: damaged" for i in (13, 14)}
+
+
+def test_too_many_unreadable_records_stop_the_run():
+    source = Source(Info(("a",) * 20, 20), partial(sometimes, (3, 13, 14)), file_name)
+    with pytest.raises(UserError, match=r"3 training records cannot be read, more than config.data.unreadable=2; photos/"):
+        take(4, plain, source, batch_size=10, unreadable=2)
+    source = Source(Info(("a",) * 20, 20), partial(sometimes, range(20)), file_name)
+    with pytest.raises(UserError, match="records after it cannot be read"):
+        take(1, plain, source, unreadable=50)
+
+
+def test_evaluation_never_skips():
+    source = Source(Info(("a",) * 20, 20), partial(sometimes, (13,)), file_name)
+    with pytest.raises(UserError, match=r"photos/13.jpg: cannot be read"), _pipeline.eval_batches(source, plain, batch_size=10) as batches:
+        list(batches)
+
+
+def test_a_device_cache_replaces_unreadable_records_too():
+    data, unreadable = _pipeline.whole(Source(Info(("a",) * 20, 20), partial(sometimes, (19,)), file_name), plain, unreadable=1)
+    assert data["label"].tolist() == [*range(19), 0] and list(unreadable) == ["photos/19.jpg"]
+
+
+@pytest.mark.parametrize("kind", ["thread", "process"])
+def test_a_worker_that_hangs_is_reported_with_stacks(kind, monkeypatch, capfd):
+    monkeypatch.setattr(_worker, "STALL", 0.2)
+    monkeypatch.setenv("CVJAX_STALL_SECONDS", "0.2")
+    source = Source(Info(("a",), 8), slow, file_name)
+    with _pipeline.train_batches(source, plain, batch_size=8, seed=0, workers=1, kind=kind) as batches:
+        next(batches)
+    said = capfd.readouterr().err
+    assert "no batch for 0.2 s" in said and "in slow" in said
+
+
+def slow(index):
+    time.sleep(0.3)
+    return {"image": np.zeros((2, 2, 3), np.uint8), "label": 0}
 
 
 def test_pictures_of_different_sizes_are_named():

@@ -103,7 +103,7 @@ def test_the_environment_names_the_folder(prepared, monkeypatch):
 
 def test_threads_and_processes_read_it(prepared):
     shades = source.load("train", dataset="shades/plain", data_dir=str(prepared))
-    data = _pipeline.whole(shades, dict)
+    data, _ = _pipeline.whole(shades, dict)
     np.testing.assert_array_equal(data["image"], [image("train", i) for i in range(20)])
     batch = next(iter(_pipeline.eval_batches(shades, dict, batch_size=20, workers=1, kind="process")))
     np.testing.assert_array_equal(batch["image"], data["image"])

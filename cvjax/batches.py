@@ -1,0 +1,40 @@
+"""Training data on the devices, whichever way it gets there: streamed batch by batch, or whole and once (`data.cache`)."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import jax
+
+from cvjax import parallel
+from cvjax.build import Experiment
+from cvjax.data import _pipeline
+from cvjax.preprocess import host_eval, host_train
+
+
+def training(e: Experiment, start: int, report: Callable[[dict[str, str]], None] = lambda unreadable: None) -> Iterator[dict]:
+    """What `step.update` takes as data from a step on: the same for every step number, whenever it is asked for.
+
+    `report` is told of the records that could not be read, by name with the reason, all that were found so far.
+    """
+    if e.loading.cache == "device":
+        squares = host_eval(dataclasses.replace(e.pixels, crop_fraction=1.0))  # what host_train makes without a random crop
+        rows, unreadable = _pipeline.whole(e.splits["train"], squares, e.loading.workers, e.loading.unreadable)
+        report(unreadable)
+        whole = parallel.replicate(rows)
+        while True:
+            yield whole
+    with _pipeline.train_batches(
+        e.splits["train"],
+        host_train(e.pixels, e.augment),
+        batch_size=e.loading.batch_size,
+        seed=e.seed,
+        start_step=start,
+        workers=e.loading.workers,
+        kind=e.loading.worker_kind,
+        unreadable=e.loading.unreadable,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    ) as batches:
+        for batch in batches:
+            report(batches.unreadable)
+            yield parallel.shard(batch)

@@ -1,0 +1,128 @@
+"""Everything that can fail in a run, tried in seconds: data, shapes of training, evaluation and prediction, memory, checkpoint, disk."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from cvjax import describe, parallel, step, workdir
+from cvjax.batches import training
+from cvjax.build import Experiment, build, initial_state
+from cvjax.checkpoint import Checkpoints
+from cvjax.data import _pipeline
+from cvjax.errors import UserError
+from cvjax.preprocess import host_eval
+from cvjax.state import State
+
+
+def check(config: ConfigDict, folder: Path | None, say: Callable[[str], None] = print) -> None:
+    """Tries an experiment without training it; says what it found, a line each. Nothing is left behind.
+
+    Args:
+        folder: where it is going to run, for the disk and for a run that is there; None leaves these out.
+
+    Raises:
+        UserError: the first thing that would fail.
+    """
+    start = time.perf_counter()
+    e = build(config)
+    say(f"config   {e.total_steps} steps of {e.loading.batch_size}, {e.steps_per_epoch} an epoch, on {jax.device_count()} devices")
+    state, optimiser, schedule = initial_state(e)
+    macs = describe.multiply_adds(e.model, e.blank())
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    say(f"model    {describe.count(state.params):,} parameters, {macs:,} multiply-adds an image")
+    _shapes(e, state, optimiser, schedule, say)
+    say(f"memory   {_memory(e, state)}")
+    _round_trip(state, folder, size)
+    say(f"save     a checkpoint of {size / 1e6:.1f} MB reads back as it was written")
+    if folder is not None:
+        say(f"workdir  {_place(e, folder, size)}")
+    say(f"no mistake found in {time.perf_counter() - start:.1f} s")
+
+
+def _shapes(e: Experiment, state: State, optimiser: Any, schedule: Callable, say: Callable[[str], None]) -> None:
+    """A batch of every split is read; the step, the evaluation and the prediction are traced with it, not run."""
+    found: dict[str, str] = {}
+    data = next(training(e, 0, found.update))
+    say(f"data     train: {e.info.num_examples:,} examples, {len(e.info.classes)} classes; " + _fields(data))
+    for reason in found.values():
+        say(f"         cannot be read, another stands in for it: {reason}")
+    update = parallel.per_device(step.update(e, optimiser, schedule), (None, 0, 0 if e.loading.cache == "none" else None))
+    _, values = jax.eval_shape(update, state, parallel.rows(e.loading.batch_size), data)
+    say(f"train    measures {', '.join(name for name in values if name not in ('lr', 'grad_norm', 'finite'))}")
+    for split in (name for name in ("val", "test") if name in e.splits):
+        with _pipeline.eval_batches(
+            e.splits[split], host_eval(e.pixels), batch_size=e.loading.batch_size, workers=e.loading.workers
+        ) as batches:
+            batch = parallel.shard(next(batches))
+        terms, _ = jax.eval_shape(parallel.per_device(step.evaluation(e), (None, 0)), state, batch)
+        measured = [f"{split}/{name}" for name in (*terms, *(e.task.host_metrics(e.info) or _Nothing()).result())]
+        say(f"eval     {split}: {len(e.splits[split]):,} examples; measures {', '.join(measured)}")
+    if e.training.monitor.startswith("val/") and e.training.monitor not in [name.replace("test/", "val/") for name in measured]:
+        raise UserError(f"config.train.monitor='{e.training.monitor}' is not measured; have: {', '.join(measured)}")
+    picture = jnp.zeros((1, e.pixels.size, e.pixels.size, e.pixels.channels), jnp.uint8)
+    say(f"predict  gives {', '.join(jax.eval_shape(step.forward(e), state, picture))}")
+
+
+class _Nothing:
+    """A task without metrics on the host."""
+
+    def result(self) -> dict:
+        return {}
+
+
+def _fields(data: dict) -> str:
+    return ", ".join(f"{name} {x.dtype}{list(x.shape)}" for name, x in data.items())
+
+
+def _memory(e: Experiment, state: State) -> str:
+    """What one device must hold, against what it has. Raises UserError when it cannot fit."""
+    rows = e.loading.batch_size // jax.device_count() // e.training.accumulate
+    image = {"image": jax.ShapeDtypeStruct((rows, e.pixels.size, e.pixels.size, e.pixels.channels), jnp.float32)}
+    variables = {"params": state.params, "batch_stats": state.stats}
+    kept = describe.activations(e.model, variables, image)
+    held = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + sum(leaf.nbytes for leaf in jax.tree.leaves(state.params))
+    if e.loading.cache == "device":
+        held += e.info.num_examples * e.pixels.size**2 * e.pixels.channels
+    needed, has = held + kept, _device_bytes()
+    parts = f"{held / 2**30:.2f} of state and data, {kept / 2**30:.2f} of activations for {rows} images"
+    text = f"about {needed / 2**30:.2f} GiB a device: {parts}"
+    if needed > has:
+        raise UserError(f"memory: {text}, but it has {has / 2**30:.1f}; lower config.data.batch_size or raise config.train.accumulate")
+    return f"{text}; it has {has / 2**30:.1f}"
+
+
+def _device_bytes() -> int:
+    device = jax.local_devices()[0]
+    limit = (device.memory_stats() or {}).get("bytes_limit")
+    return limit or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // jax.local_device_count()
+
+
+def _round_trip(state: State, folder: Path | None, size: int) -> None:
+    with tempfile.TemporaryDirectory(dir=_existing(folder) if folder else None) as place, Checkpoints(Path(place)) as checkpoints:
+        checkpoints.save(state, {"best": None, "best_step": 0}, None)
+        checkpoints.restore(state)
+
+
+def _place(e: Experiment, folder: Path, size: int) -> str:
+    """What the workdir has room for. Raises UserError when another experiment's run is there or the disk cannot hold the checkpoints."""
+    if (folder / "config.json").exists():
+        differing = workdir.differences(workdir.configs.read(folder), e.config)
+        if differing:
+            raise UserError(f"{folder} holds a run of another config ({'; '.join(differing[:5])}); choose another --workdir")
+    needed, free = size * (e.training.keep + 2), shutil.disk_usage(_existing(folder)).free
+    if needed > free:
+        raise UserError(f"{folder}: {e.training.keep + 2} checkpoints need {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free")
+    return f"{folder} has {free / 1e9:.1f} GB free, checkpoints take {needed / 1e9:.2f}"
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that exists."""
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())

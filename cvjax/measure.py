@@ -1,0 +1,90 @@
+"""What a network is and costs, printed: layer by layer from shapes, memory from the compiler, time from the clock."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from cvjax import config as configs
+from cvjax import describe
+from cvjax.build import Experiment, build, initial_state
+from cvjax.data._source import Info
+from cvjax.errors import UserError
+
+SECONDS = 2.0  # of measuring for one batch size, at least
+
+
+def network(config: ConfigDict, batch_sizes: Iterable[int], say: Callable[[str], None] = print) -> None:
+    """A table of layers, then memory and speed of inference over batch sizes on one device."""
+    e = _built(config)
+    image = f"{e.pixels.size}x{e.pixels.size}x{e.pixels.channels}"
+    rows = describe.layers(e.model, e.blank())
+    table: list[tuple[str, ...]] = [("layer", "output", "parameters", "multiply-adds", "outputs")]
+    table += [(row.name or "(the model)", "x".join(map(str, row.output[1:])), *(f"{n:,}" for n in row[2:])) for row in rows]
+    table += [("all", "", *(f"{sum(column):,}" for column in list(zip(*rows, strict=True))[2:]))]
+    for line in _aligned(table):
+        say(line)
+    say(f"\nfor one image of {image}; multiply-adds and outputs of convolutions and matrix products, as papers count them")
+    if jax.default_backend() == "cpu":
+        say("measured on one CPU device")
+    for line in _aligned([("batch", "memory", "latency", "images/s"), *(_measured(e, size) for size in batch_sizes)]):
+        say(line)
+
+
+def every(folder: Path, say: Callable[[str], None] = print) -> None:
+    """A line for each experiment in a folder."""
+    table: list[tuple[str, ...]] = [("experiment", "model", "image", "parameters", "multiply-adds", "outputs")]
+    for path in sorted(folder.glob("*.py")):
+        config = configs.load(str(path))
+        try:
+            e = _built(config)
+        except UserError as error:
+            table.append((path.stem, "", "", "", "", str(error)))
+            continue
+        rows = describe.layers(e.model, e.blank())
+        sums = [f"{sum(column):,}" for column in list(zip(*rows, strict=True))[2:]]
+        model = " ".join(str(config.model[key]) for key in ("name", "variant") if key in config.model)
+        table.append((path.stem, model, f"{e.pixels.size}x{e.pixels.size}x{e.pixels.channels}", *sums))
+    for line in _aligned(table):
+        say(line)
+
+
+def _built(config: ConfigDict) -> Experiment:
+    """The experiment, also where its data are not on this machine: then with as many classes as `data.num_classes` says, or 1000."""
+    try:
+        return build(config, only=("train",))
+    except UserError as error:
+        if "config.data" not in str(error) and "data." not in str(error) and "prepare" not in str(error):
+            raise
+        classes = tuple(str(i) for i in range(1000))
+        return build(config, only=(), info=Info(classes, 10**6, config.task.name))
+
+
+def _measured(e: Experiment, size: int) -> tuple[str, str, str, str]:
+    """Of inference on one device: compiler's memory, median seconds, images per second."""
+    state, _, _ = initial_state(e, restoring=True)
+    one = jax.device_put(jax.device_get({"params": state.params, "batch_stats": state.stats}), jax.local_devices()[0])
+    images = jnp.zeros((size, e.pixels.size, e.pixels.size, e.pixels.channels))
+    forward = jax.jit(lambda variables, x: e.model.apply(variables, {"image": x}, train=False)).lower(one, images).compile()
+    memory: Any = forward.memory_analysis()
+    held = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    times: list[float] = []
+    while sum(times) < SECONDS or len(times) < 3:
+        start = time.perf_counter()
+        jax.block_until_ready(forward(one, images))
+        times.append(time.perf_counter() - start)
+    latency = statistics.median(times[1:])
+    return str(size), f"{held / 2**20:.1f} MiB", f"{1e3 * latency:.2f} ms", f"{size / latency:,.0f}"
+
+
+def _aligned(table: Sequence[tuple[str, ...]]) -> list[str]:
+    """The first columns flush left, numbers flush right."""
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    left = [not any(row[i][:1].isdigit() for row in table[1:]) or i < 2 for i in range(len(widths))]
+    return ["  ".join(cell.ljust(w) if flush else cell.rjust(w) for cell, w, flush in zip(row, widths, left, strict=True)).rstrip()
+            for row in table]  # fmt: skip
