@@ -92,11 +92,15 @@ def _memory(e: Experiment, state: State) -> str:
     if e.loading.cache == "device":
         held += e.info.num_examples * e.pixels.size**2 * e.pixels.channels
     needed, has = held + kept, _device_bytes()
-    parts = f"{held / 2**30:.2f} of state and data, {kept / 2**30:.2f} of activations for {rows} images"
-    text = f"about {needed / 2**30:.2f} GiB a device: {parts}"
+    parts = f"{_mib(held)} of state and data, {_mib(kept)} of activations for {rows} images"
+    text = f"about {_mib(needed)} a device: {parts}"
     if needed > has:
-        raise UserError(f"memory: {text}, but it has {has / 2**30:.1f}; lower config.data.batch_size or raise config.train.accumulate")
-    return f"{text}; it has {has / 2**30:.1f}"
+        raise UserError(f"memory: {text}, but it has {_mib(has)}; lower config.data.batch_size or raise config.train.accumulate")
+    return f"{text}; it has {_mib(has)}"
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"
 
 
 def _device_bytes() -> int:

@@ -36,7 +36,7 @@ def multiply_adds(model: nn.Module, inputs: dict) -> int:
     The papers' "FLOPs": each product-and-sum counts once, positions in the padding included, everything else is free.
     Loops count as often as they turn; a `while_loop` whose number of turns is not known from its code counts one.
     """
-    return sum(cost for _, _, cost in _products(_program(model, inputs, _variables(model, inputs))))
+    return sum(found.multiply_adds for found in _operations(_program(model, inputs, _variables(model, inputs))))
 
 
 def layers(model: nn.Module, inputs: dict) -> list[Layer]:
@@ -47,16 +47,19 @@ def layers(model: nn.Module, inputs: dict) -> list[Layer]:
         name = jax.tree_util.keystr(path[:-1], simple=True, separator="/")
         sizes[name] = sizes.get(name, 0) + math.prod(leaf.shape)
     found: dict[str, Layer] = {}
-    for name, shape, cost in _products(_program(model, inputs, variables)):
-        old = found.get(name, Layer(name, (), sizes.pop(name, 0), 0, 0))
-        found[name] = old._replace(output=shape, multiply_adds=old.multiply_adds + cost, outputs=old.outputs + math.prod(shape))
-    return [*found.values(), *(Layer(name, (), size, 0, 0) for name, size in sizes.items())]
+    for op in _operations(_program(model, inputs, variables)):
+        old = found.get(op.module, Layer(op.module, (), sizes.pop(op.module, 0), 0, 0))
+        found[op.module] = old._replace(
+            output=op.shape, multiply_adds=old.multiply_adds + op.multiply_adds, outputs=old.outputs + op.outputs
+        )
+    unused = [Layer(name, (), size, 0, 0) for name, size in sizes.items()]
+    return [layer for layer in [*found.values(), *unused] if layer.parameters or layer.outputs]
 
 
 def activations(model: nn.Module, variables: dict, inputs: dict) -> int:
     """Bytes that the forward pass in training keeps for the backward pass, before the compiler saves some of them."""
 
-    def backward(params: Any) -> Any:
+    def backward(params: Any, inputs: dict) -> Any:
         def loss(params: Any) -> jax.Array:
             out, _ = model.apply(
                 {**variables, "params": params}, inputs, train=True, rngs={"dropout": jax.random.key(0)}, mutable=["batch_stats"]
@@ -65,7 +68,7 @@ def activations(model: nn.Module, variables: dict, inputs: dict) -> int:
 
         return jax.vjp(loss, params)[1]
 
-    kept = jax.tree.leaves(jax.eval_shape(backward, variables["params"]))
+    kept = jax.tree.leaves(jax.eval_shape(backward, variables["params"], inputs))
     own = {id(leaf) for leaf in jax.tree.leaves(variables)}
     return sum(leaf.size * leaf.dtype.itemsize for leaf in kept if id(leaf) not in own)
 
@@ -82,22 +85,33 @@ def _variables(model: nn.Module, inputs: dict) -> dict:
     return dict(jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), inputs))
 
 
-def _products(jaxpr: Jaxpr, around: str = "", turns: int = 1) -> Iterator[tuple[str, tuple[int, ...], int]]:
-    """(module, shape of the output, multiply-adds) of every convolution and matrix product, those inside other operations included."""
+class Operation(NamedTuple):
+    """One operation of a program: the module that it is of, the shape of its result, and what it costs."""
+
+    module: str
+    shape: tuple[int, ...]
+    multiply_adds: int = 0
+    outputs: int = 0
+
+
+def _operations(jaxpr: Jaxpr, around: str = "", turns: int = 1) -> Iterator[Operation]:
+    """Every operation, those inside other operations included as often as they run."""
     for eqn in jaxpr.eqns:
         stack = f"{around}/{eqn.source_info.name_stack}"
         if eqn.primitive.name in ("conv_general_dilated", "dot_general"):
             product = _convolution(eqn) if eqn.primitive.name == "conv_general_dilated" else _dot(eqn)
-            yield _module(stack), _array(eqn.outvars[0]).shape, turns * product
+            yield Operation(_module(stack), _array(eqn.outvars[0]).shape, turns * product, turns * _array(eqn.outvars[0]).size)
         elif eqn.primitive.name == "cond":  # one branch is taken: the dearest
-            branches = [list(_products(branch.jaxpr, stack, turns)) for branch in eqn.params["branches"]]
-            yield from max(branches, key=lambda found: sum(cost for _, _, cost in found))
+            branches = [list(_operations(branch.jaxpr, stack, turns)) for branch in eqn.params["branches"]]
+            yield from max(branches, key=lambda found: sum(op.multiply_adds for op in found))
         elif eqn.primitive.name == "while":
-            yield from _products(eqn.params["body_jaxpr"].jaxpr, stack, turns * _turns(eqn))
+            yield from _operations(eqn.params["body_jaxpr"].jaxpr, stack, turns * _turns(eqn))
         else:
             repeated = eqn.params["length"] if eqn.primitive.name == "scan" else _devices(eqn)
             for inner in _inside(eqn):
-                yield from _products(inner, stack, turns * repeated)
+                yield from _operations(inner, stack, turns * repeated)
+            if eqn.outvars:
+                yield Operation(_module(stack), getattr(_array(eqn.outvars[0]), "shape", ()))
 
 
 def _dot(eqn: JaxprEqn) -> int:

@@ -19,9 +19,12 @@ from cvjax.errors import UserError
 SECONDS = 2.0  # of measuring for one batch size, at least
 
 
-def network(config: ConfigDict, batch_sizes: Iterable[int], say: Callable[[str], None] = print) -> None:
+def network(config: ConfigDict, batch_sizes: Iterable[str], say: Callable[[str], None] = print) -> None:
     """A table of layers, then memory and speed of inference over batch sizes on one device."""
-    e = _built(config)
+    sizes = [int(size) if size.isdigit() and int(size) else 0 for size in batch_sizes]
+    if not all(sizes):
+        raise UserError(f"--batch_sizes={','.join(batch_sizes)}: write whole numbers, as 1,8,32")
+    e, assumed = _built(config)
     image = f"{e.pixels.size}x{e.pixels.size}x{e.pixels.channels}"
     rows = describe.layers(e.model, e.blank())
     table: list[tuple[str, ...]] = [("layer", "output", "parameters", "multiply-adds", "outputs")]
@@ -29,40 +32,41 @@ def network(config: ConfigDict, batch_sizes: Iterable[int], say: Callable[[str],
     table += [("all", "", *(f"{sum(column):,}" for column in list(zip(*rows, strict=True))[2:]))]
     for line in _aligned(table):
         say(line)
+    if assumed:
+        say(assumed)
     say(f"\nfor one image of {image}; multiply-adds and outputs of convolutions and matrix products, as papers count them")
     if jax.default_backend() == "cpu":
         say("measured on one CPU device")
-    for line in _aligned([("batch", "memory", "latency", "images/s"), *(_measured(e, size) for size in batch_sizes)]):
+    for line in _aligned([("batch", "memory", "latency", "images/s"), *(_measured(e, size) for size in sizes)]):
         say(line)
 
 
 def every(folder: Path, say: Callable[[str], None] = print) -> None:
     """A line for each experiment in a folder."""
-    table: list[tuple[str, ...]] = [("experiment", "model", "image", "parameters", "multiply-adds", "outputs")]
+    table: list[tuple[str, ...]] = [("experiment", "model", "image", "parameters", "multiply-adds", "outputs", "")]
     for path in sorted(folder.glob("*.py")):
         config = configs.load(str(path))
         try:
-            e = _built(config)
+            e, assumed = _built(config)
         except UserError as error:
-            table.append((path.stem, "", "", "", "", str(error)))
+            table.append((path.stem, "", "", "", "", "", str(error)))
             continue
         rows = describe.layers(e.model, e.blank())
         sums = [f"{sum(column):,}" for column in list(zip(*rows, strict=True))[2:]]
         model = " ".join(str(config.model[key]) for key in ("name", "variant") if key in config.model)
-        table.append((path.stem, model, f"{e.pixels.size}x{e.pixels.size}x{e.pixels.channels}", *sums))
+        table.append((path.stem, model, f"{e.pixels.size}x{e.pixels.size}x{e.pixels.channels}", *sums, assumed))
     for line in _aligned(table):
         say(line)
 
 
-def _built(config: ConfigDict) -> Experiment:
-    """The experiment, also where its data are not on this machine: then with as many classes as `data.num_classes` says, or 1000."""
+def _built(config: ConfigDict) -> tuple[Experiment, str]:
+    """The experiment, also where its data are not on this machine: then with a made-up number of classes, and a remark that says so."""
     try:
-        return build(config, only=("train",))
+        return build(config, only=("train",)), ""
     except UserError as error:
-        if "config.data" not in str(error) and "data." not in str(error) and "prepare" not in str(error):
-            raise
         classes = tuple(str(i) for i in range(1000))
-        return build(config, only=(), info=Info(classes, 10**6, config.task.name))
+        made_up = build(config, only=(), info=Info(classes, 10**6, config.task.name))  # raises again where it is not for the data
+        return made_up, f"1000 classes assumed: {error}"
 
 
 def _measured(e: Experiment, size: int) -> tuple[str, str, str, str]:
@@ -83,8 +87,10 @@ def _measured(e: Experiment, size: int) -> tuple[str, str, str, str]:
 
 
 def _aligned(table: Sequence[tuple[str, ...]]) -> list[str]:
-    """The first columns flush left, numbers flush right."""
+    """Columns, the numbers in them flush right."""
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    left = [not any(row[i][:1].isdigit() for row in table[1:]) or i < 2 for i in range(len(widths))]
-    return ["  ".join(cell.ljust(w) if flush else cell.rjust(w) for cell, w, flush in zip(row, widths, left, strict=True)).rstrip()
-            for row in table]  # fmt: skip
+
+    def cell(text: str, width: int) -> str:
+        return text.rjust(width) if text[:1].isdigit() and len(text.split()) < 3 else text.ljust(width)
+
+    return ["  ".join(map(cell, row, widths)).rstrip() for row in table]
