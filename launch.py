@@ -1,32 +1,27 @@
 #!/usr/bin/env python3
 """cvjax: train, measure and compare image-understanding networks.
 
-    python launch.py train   --config=experiments/digits.py --workdir=runs/digits [--config.optim.lr=0.1 ...]
-    python launch.py eval    --workdir=runs/digits [--checkpoint=best] [--split=val] [--config.data.val=...]
-    python launch.py eval    --config=experiments/resnet_imagenet.py --init=torchvision:resnet50.pth
-    python launch.py predict --workdir=runs/digits photo.jpg folder/
-    python launch.py check   --config=...             tries everything that can fail, in seconds
-    python launch.py describe --config=... | --all    layers, parameters, multiply-adds, memory, speed
-    python launch.py verify  --config=... --workdir=  proves that it resumes exactly, obeys its seed, and does not depend on devices
-    python launch.py replay  --workdir=runs/digits     what was not finite in a run that stopped for it
-    python launch.py report  --workdir=runs            tables, curves and one HTML page out of finished runs
-    python launch.py list                              experiments, models, tasks and data sources
+    python launch.py train    --config=experiments/digits.py --workdir=runs/digits [--config.optim.lr=0.1 ...]
+    python launch.py eval     --workdir=runs/digits [--checkpoint=best] [--split=val] [--config.data.val=...]
+    python launch.py eval     --config=experiments/resnet_imagenet.py --init=torchvision:resnet50.pth
+    python launch.py predict  --workdir=runs/digits photo.jpg folder/
+    python launch.py report   --workdir=runs              tables, curves and one HTML page out of finished runs
+    python launch.py list                                experiments, models, tasks and data sources
+    python launch.py check    --config=...                tries everything that can fail, in seconds
+    python launch.py describe --config=... | --all        layers, parameters, multiply-adds, memory, speed
+    python launch.py verify   --config=... --workdir=...  proves exact resume, and that seeds and devices do what they should
+    python launch.py replay   --workdir=...               what was not finite in a run that stopped for it
 
 Exit codes: 0 done, 1 training failed, 2 your mistake, 75 state saved: run me again.
 """
 
 import sys
-from pathlib import Path
 
 from absl import flags
-from ml_collections import ConfigDict
 
-from cvjax import environment
-from cvjax.config import load, override, read
 from cvjax.errors import Interrupted, TrainingFailed, UserError, did_you_mean
-from cvjax.schema import check_names, forget_leftovers
+from cvjax.verbs import VERBS
 
-VERBS = ("train", "eval", "predict", "check", "describe", "verify", "replay", "report", "list")
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("config", None, "Experiment file with its arguments: experiments/resnet_cifar10.py:variant=56,smoke")
@@ -43,7 +38,8 @@ flags.DEFINE_string("out", None, "Where predict draws its pictures and report wr
 def main(argv: list[str]) -> int:
     try:
         verb, words, assignments = parse(argv)
-        return run(verb, words, assignments)
+        VERBS[verb](FLAGS, words, assignments)
+        return 0
     except (UserError, TrainingFailed, Interrupted) as reason:
         print(f"cvjax: {'error: ' * isinstance(reason, UserError)}{reason}", file=sys.stderr)
         return reason.exit_code
@@ -74,85 +70,6 @@ def parse(argv: list[str]) -> tuple[str, list[str], list[tuple[str, str]]]:
     if words and verb != "predict":
         raise UserError(f"stray word '{words[0]}': {verb} takes flags only")
     return verb, words, [(key, value) for key, _, value in assignments]
-
-
-def run(verb: str, words: list[str], assignments: list[tuple[str, str]]) -> int:
-    """One verb, one function of cvjax. JAX is imported by those that need it, after the environment is set."""
-    if verb == "list":
-        from cvjax.listing import listing
-
-        print(listing())
-    elif verb == "report":
-        from cvjax.report import report
-
-        print(report([needed("workdir", verb)], out=FLAGS.out))
-    elif verb == "train":
-        workdir, config = Path(needed("workdir", verb)), experiment(verb, assignments)
-        environment.prepare()
-        from cvjax import parallel, train
-
-        parallel.start()
-        train.train(config, workdir)
-    elif verb == "check":
-        config = experiment(verb, assignments)
-        environment.prepare()
-        from cvjax.check import check
-
-        check(config, Path(FLAGS.workdir) if FLAGS.workdir else None)
-    elif verb == "describe":
-        config = None if FLAGS.all else experiment(verb, assignments)
-        environment.prepare()
-        from cvjax import measure
-
-        measure.network(config, FLAGS.batch_sizes) if config else measure.every(Path(__file__).parent / "experiments")
-    elif verb == "verify":
-        workdir = Path(needed("workdir", verb))
-        experiment(verb, assignments)
-        environment.prepare()
-        from cvjax.verify import verify
-
-        settings = [f"--config.{key}={value}" for key, value in assignments]
-        verify([sys.executable, __file__, "train", f"--config={FLAGS.config}", *settings], workdir)
-    elif verb == "eval" and FLAGS.config:
-        config = experiment(verb, assignments)
-        environment.prepare()
-        from cvjax import predict
-
-        predict.evaluate_weights(config, FLAGS.split)
-    else:
-        workdir = Path(needed("workdir", verb))
-        config = read(workdir)
-        override(config, assignments)
-        check_names(config)
-        environment.prepare()
-        from cvjax import nonfinite, predict
-
-        if verb == "replay":
-            nonfinite.replay(config, workdir)
-        elif verb == "eval":
-            predict.evaluate_run(config, workdir, FLAGS.split, FLAGS.checkpoint)
-        else:
-            predict.predict_files(config, workdir, words, FLAGS.checkpoint, Path(FLAGS.out or workdir / "predictions"))
-    return 0
-
-
-def experiment(verb: str, assignments: list[tuple[str, str]]) -> ConfigDict:
-    """The config of --config with everything that the command line sets, its names checked."""
-    if FLAGS.rerun:
-        config = read(Path(FLAGS.rerun))
-    else:
-        path, _, arg = needed("config", verb).partition(":")
-        config = load(path, arg)
-    override(config, assignments + ([("init", FLAGS.init)] if FLAGS.init else []))
-    forget_leftovers(config, assignments)
-    check_names(config)
-    return config
-
-
-def needed(flag: str, verb: str) -> str:
-    if not FLAGS[flag].value:
-        raise UserError(f"{verb} needs --{flag}=...")
-    return str(FLAGS[flag].value)
 
 
 if __name__ == "__main__":

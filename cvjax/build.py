@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
 from types import ModuleType
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -47,6 +48,8 @@ class Loading:
                 raise UserError(f"config.data.{name} is '{getattr(self, name)}'; have: {', '.join(words)}")
         if self.workers < 0:
             raise UserError(f"config.data.workers is {self.workers}; 0 means one per core")
+        if self.unreadable < 0:
+            raise UserError(f"config.data.unreadable is {self.unreadable}; 0 means that every picture must be readable")
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ def build(config: ConfigDict, *, only: tuple[str, ...] = ("train", "val", "test"
     fields_of_data = task.fields(info)
     experiment = Experiment(
         config=config,
-        seed=read.seed,
+        seed=_seed(read.seed),
         init=read.init,
         task=task,
         loss=partial(task.loss, **configs.checked("task", task.loss, task_settings, ("outputs", "batch"))),
@@ -211,6 +214,12 @@ def _check_outputs(e: Experiment, outputs: dict) -> None:
         raise UserError(f"{file} returns {outputs['logits'].shape[-1]} logits for {e.fields['num_classes']} classes; use num_classes")
 
 
+def _seed(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**31:
+        raise UserError(f"config.seed is {value!r}; it must be a whole number from 0 to {2**31 - 1}")
+    return value
+
+
 def _named(section: str, folder: str, settings: dict) -> ModuleType:
     """The module that a section's `name` means; takes the name out of the settings."""
     if "name" not in settings:
@@ -242,6 +251,9 @@ def _check(experiment: Experiment) -> None:
             raise UserError(f"config.data is for task '{source.info.task}', but config.task.name is '{e.task.__name__.rpartition('.')[2]}'")
     if training and not e.steps_per_epoch:
         raise UserError(f"config.data.batch_size={batch} is larger than the {e.info.num_examples} training examples")
+    if training:
+        for name in ("duration", "log_every", "eval_every", "checkpoint_every", *(["patience"] if e.training.patience else [])):
+            e.steps(name)
     if e.loading.cache == "device" and e.augment.on_host:
         raise UserError("config.augment.crop='resized' and randaugment work on the host: set config.data.cache='none'")
     rows = batch // jax.device_count() // e.training.accumulate

@@ -167,8 +167,6 @@ def _rehearse(e: Experiment, evaluator: Evaluator, state: State, checkpoints: Ch
                 workdir.keep_predictions(Path(folder), e, split, rows)
     if e.training.monitor not in values:
         raise UserError(f"config.train.monitor='{e.training.monitor}' is not measured; have: {', '.join(values)}")
-    if e.training.patience:
-        e.steps("patience")
     if not checkpoints.steps():
         checkpoints.save(state, memory, None)
         checkpoints.restore(state)  # raises what does not come back as it was

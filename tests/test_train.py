@@ -168,39 +168,6 @@ def test_early_stopping_and_best_checkpoint(tmp_path):
         assert best in checkpoints.steps()
 
 
-@pytest.mark.parametrize("sections, says", [
-    ({"data": {"batch_size": 12}}, "config.data.batch_size=12 does not divide over 8 devices; use 16|use 8"),
-    ({"data": {"batch_size": 24}}, "larger than the 20 training examples"),
-    ({"data": {"batch_size": -8}}, "batch_size=-8"),
-    ({"data": {"cache": "disk"}}, "have: none, device"),
-    ({"train": {"accumulate": 2}}, "micro-batches"),
-    ({"train": {"duration": "0 epochs"}}, "at least one step"),
-    ({"train": {"monitor": "val/top2"}}, "'val/top2' is not measured; have: val/loss"),
-    ({"train": {"mode": "best"}}, "have: max, min"),
-    ({"augment": {"mixup": 0.2}}, "mixup and cutmix pair neighbours"),
-    ({"augment": {"crop": "random"}}, "have: resized, pad, none"),
-    ({"image": {"size": 0}}, "size is at least 1"),
-    ({"image": {"mean": (0.5,)}}, "config.image.mean has 1 values for 3 channels"),
-    ({"model": {"variant": 21}}, "no variant 21"),
-    ({"model": {"dtype": "int32"}}, "no type to compute in"),
-    ({"model": {"dtype": "bfloat"}}, "no type to compute in|bfloat"),
-    ({"model": {"shortcut": "none", "zero_init_gamma": True}}, "a plain net"),
-    ({"image": {"crop_fraction": 0.0}}, "crop_fraction is 0.0"),
-    ({"image": {"std": (0.0, 0.1, 0.1)}}, "std is above 0"),
-    ({"augment": {"scale": (2, 3)}}, "a range of shares"),
-    ({"augment": {"randaugment": (2, 99)}}, "magnitude 0-30"),
-    ({"augment": {"erase": 1.5}}, "a probability"),
-    ({"train": {"patience": "5"}}, "write a duration"),
-    ({"optim": {"name": "sdg"}}, "did you mean 'sgd'"),
-    ({"data": {"task": "multilabel"}}, "config.data is for task 'multilabel'"),
-    ({"init": "/nowhere/run"}, "config.init='/nowhere/run' is no run"),
-])  # fmt: skip
-def test_mistakes_are_told_before_the_first_step(tmp_path, sections, says):
-    with pytest.raises(UserError, match=says):
-        train(tiny(**sections), tmp_path / "run")
-    assert not (tmp_path / "run" / "metrics.jsonl").exists() or not lines(tmp_path / "run")
-
-
 def test_another_config_in_the_same_folder_is_refused(tmp_path):
     train(tiny(), tmp_path)
     with pytest.raises(UserError, match=r"optim.lr: 0.05 -> 0.1"):

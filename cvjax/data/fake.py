@@ -24,6 +24,9 @@ def load(split: str, *, task: str = "classification", num_classes: int = 10, siz
     """
     if task not in TASKS:
         raise UserError(f"the fake source makes no data for task '{task}'; have: {', '.join(TASKS)}")
+    for name, value in (("num_classes", num_classes), ("size", size), ("num_examples", num_examples)):
+        if value < 1:
+            raise UserError(f"config.data.{name} is {value}; it must be at least 1")
     splits = {"train": range(num_examples), "val": range(num_examples, 2 * num_examples)}
     seeds = select(split, splits)
     info = Info(tuple(f"class {k}" for k in range(num_classes)), len(seeds), task, (size, size))

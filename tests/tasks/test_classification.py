@@ -151,3 +151,9 @@ def test_multilabel_draws_the_labels_it_believes_in():
         for p in ([0.1, 0.2, 0.3], [0.1, 0.9, 0.3], [0.6, 0.9, 0.7])
     ]
     assert heights[0] == heights[1] < heights[2]
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0, 2.0])
+def test_impossible_label_smoothing(value):
+    with pytest.raises(UserError, match="config.task.label_smoothing is"):
+        classification.loss({"logits": jnp.zeros((2, 3))}, {}, label_smoothing=value)

@@ -1,0 +1,130 @@
+"""What the launcher's verbs do, a function each. They import what they need when it is needed: JAX is not, to tell a mistake.
+
+Each takes the launcher's flags, the words behind the verb, and the `--config.key=value` assignments.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from cvjax import environment
+from cvjax.config import load, override, read
+from cvjax.errors import UserError
+from cvjax.schema import check_names, forget_leftovers
+
+Assignments = list[tuple[str, str]]
+
+
+def train(flags: Any, words: list[str], assignments: Assignments) -> None:
+    workdir, config = Path(_needed(flags, "workdir", "train")), _experiment(flags, "train", assignments)
+    environment.prepare()
+    from cvjax import parallel, train
+
+    parallel.start()
+    train.train(config, workdir)
+
+
+def eval(flags: Any, words: list[str], assignments: Assignments) -> None:
+    if flags.config:
+        config = _experiment(flags, "eval", assignments)
+        environment.prepare()
+        from cvjax import predict
+
+        predict.evaluate_weights(config, flags.split)
+        return
+    workdir, config = _run(flags, "eval", assignments)
+    from cvjax import predict
+
+    predict.evaluate_run(config, workdir, flags.split, flags.checkpoint)
+
+
+def predict(flags: Any, words: list[str], assignments: Assignments) -> None:
+    workdir, config = _run(flags, "predict", assignments)
+    from cvjax import predict
+
+    predict.predict_files(config, workdir, words, flags.checkpoint, Path(flags.out or workdir / "predictions"))
+
+
+def check(flags: Any, words: list[str], assignments: Assignments) -> None:
+    config = _experiment(flags, "check", assignments)
+    environment.prepare()
+    from cvjax import check
+
+    check.check(config, Path(flags.workdir) if flags.workdir else None)
+
+
+def describe(flags: Any, words: list[str], assignments: Assignments) -> None:
+    config = None if flags.all else _experiment(flags, "describe", assignments)
+    environment.prepare()
+    from cvjax import measure
+
+    if config is None:
+        measure.every(Path(sys.argv[0]).parent / "experiments")
+    else:
+        measure.network(config, flags.batch_sizes)
+
+
+def verify(flags: Any, words: list[str], assignments: Assignments) -> None:
+    workdir = Path(_needed(flags, "workdir", "verify"))
+    _experiment(flags, "verify", assignments)
+    environment.prepare()
+    from cvjax import verify
+
+    given = [f"--{name}={getattr(flags, name)}" for name in ("config", "rerun", "init") if getattr(flags, name)]
+    settings = [f"--config.{key}={value}" for key, value in assignments]
+    verify.verify([sys.executable, sys.argv[0], "train", *given, *settings], workdir)
+
+
+def replay(flags: Any, words: list[str], assignments: Assignments) -> None:
+    workdir, config = _run(flags, "replay", assignments)
+    from cvjax import nonfinite
+
+    nonfinite.replay(config, workdir)
+
+
+def report(flags: Any, words: list[str], assignments: Assignments) -> None:
+    from cvjax import report
+
+    print(report.report([_needed(flags, "workdir", "report")], out=flags.out))
+
+
+def list_(flags: Any, words: list[str], assignments: Assignments) -> None:
+    from cvjax import listing
+
+    print(listing.listing())
+
+
+VERBS = {"train": train, "eval": eval, "predict": predict, "check": check, "describe": describe, "verify": verify, "replay": replay,
+         "report": report, "list": list_}  # fmt: skip
+
+
+def _experiment(flags: Any, verb: str, assignments: Assignments) -> ConfigDict:
+    """The config of --config, or that of the run --rerun, with everything that the command line sets, its names checked."""
+    if flags.rerun:
+        config = read(Path(flags.rerun))
+    else:
+        path, _, arg = _needed(flags, "config", verb).partition(":")
+        config = load(path, arg)
+    override(config, assignments + ([("init", flags.init)] if flags.init else []))
+    forget_leftovers(config, assignments)
+    check_names(config)
+    return config
+
+
+def _run(flags: Any, verb: str, assignments: Assignments) -> tuple[Path, ConfigDict]:
+    """The run in --workdir and its config; JAX may be imported afterwards."""
+    workdir = Path(_needed(flags, "workdir", verb))
+    config = read(workdir)
+    override(config, assignments)
+    check_names(config)
+    environment.prepare()
+    return workdir, config
+
+
+def _needed(flags: Any, name: str, verb: str) -> str:
+    value = getattr(flags, name)
+    if not value:
+        raise UserError(f"{verb} needs --{name}=...")
+    return str(value)
