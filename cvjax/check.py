@@ -38,8 +38,8 @@ def check(config: ConfigDict, folder: Path | None, say: Callable[[str], None] = 
     macs = describe.multiply_adds(e.model, e.blank())
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     say(f"model    {describe.count(state.params):,} parameters, {macs:,} multiply-adds an image")
-    _shapes(e, state, optimiser, schedule, say)
     say(f"memory   {_memory(e, state)}")
+    _shapes(e, state, optimiser, schedule, say)
     _round_trip(state, folder, size)
     say(f"save     a checkpoint of {size / 1e6:.1f} MB reads back as it was written")
     if folder is not None:

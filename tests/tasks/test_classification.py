@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
+from cvjax.errors import UserError
 from cvjax.tasks import classification, multilabel
 
 RNG = np.random.default_rng(0)
