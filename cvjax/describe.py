@@ -59,7 +59,7 @@ def layers(model: nn.Module, inputs: dict) -> list[Layer]:
 def activations(model: nn.Module, variables: dict, inputs: dict) -> int:
     """Bytes that the forward pass in training keeps for the backward pass, before the compiler saves some of them."""
 
-    def backward(params: Any, inputs: dict) -> Any:
+    def backward(params: Any, variables: dict, inputs: dict) -> Any:
         def loss(params: Any) -> jax.Array:
             out, _ = model.apply(
                 {**variables, "params": params}, inputs, train=True, rngs={"dropout": jax.random.key(0)}, mutable=["batch_stats"]
@@ -68,9 +68,8 @@ def activations(model: nn.Module, variables: dict, inputs: dict) -> int:
 
         return jax.vjp(loss, params)[1]
 
-    kept = jax.tree.leaves(jax.eval_shape(backward, variables["params"], inputs))
-    own = {id(leaf) for leaf in jax.tree.leaves(variables)}
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in kept if id(leaf) not in own)
+    kept = jax.tree.leaves(jax.eval_shape(backward, variables["params"], variables, inputs))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in kept)
 
 
 def count(params: Any) -> int:

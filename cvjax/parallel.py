@@ -33,6 +33,16 @@ def start() -> None:
         jax.distributed.initialize()
 
 
+def check_devices() -> None:
+    """Raises UserError when JAX finds no device of the kind that it is told to use."""
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(f"JAX finds no device (JAX_PLATFORMS={asked!r}): {reason}; unset JAX_PLATFORMS to use what there is") from error
+
+
 def _sharding(*axes: str) -> NamedSharding:
     return NamedSharding(jax.sharding.Mesh(jax.local_devices(), (AXIS,)), P(*axes))
 

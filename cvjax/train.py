@@ -42,6 +42,11 @@ def train(config: ConfigDict, folder: Path) -> dict[str, float]:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise disk_error(folder, 2**20) from error
             raise
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            reason = " ".join(str(error).splitlines()[0].split())
+            raise UserError(f"out of memory; lower config.data.batch_size or raise config.train.accumulate ({reason})") from error
 
 
 def _train(e: Experiment, folder: Path) -> dict[str, float]:

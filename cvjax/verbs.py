@@ -23,13 +23,14 @@ def train(flags: Any, words: list[str], assignments: Assignments) -> None:
     from cvjax import parallel, train
 
     parallel.start()
+    parallel.check_devices()
     train.train(config, workdir)
 
 
 def eval(flags: Any, words: list[str], assignments: Assignments) -> None:
     if flags.config:
         config = _experiment(flags, "eval", assignments)
-        environment.prepare()
+        _wake()
         from cvjax import predict
 
         predict.evaluate_weights(config, flags.split)
@@ -49,7 +50,7 @@ def predict(flags: Any, words: list[str], assignments: Assignments) -> None:
 
 def check(flags: Any, words: list[str], assignments: Assignments) -> None:
     config = _experiment(flags, "check", assignments)
-    environment.prepare()
+    _wake()
     from cvjax import check
 
     check.check(config, Path(flags.workdir) if flags.workdir else None)
@@ -57,7 +58,7 @@ def check(flags: Any, words: list[str], assignments: Assignments) -> None:
 
 def describe(flags: Any, words: list[str], assignments: Assignments) -> None:
     config = None if flags.all else _experiment(flags, "describe", assignments)
-    environment.prepare()
+    _wake()
     from cvjax import measure
 
     if config is None:
@@ -69,7 +70,7 @@ def describe(flags: Any, words: list[str], assignments: Assignments) -> None:
 def verify(flags: Any, words: list[str], assignments: Assignments) -> None:
     workdir = Path(_needed(flags, "workdir", "verify"))
     _experiment(flags, "verify", assignments)
-    environment.prepare()
+    _wake()
     from cvjax import verify
 
     given = [f"--{name}={getattr(flags, name)}" for name in ("config", "rerun", "init") if getattr(flags, name)]
@@ -114,13 +115,21 @@ def _experiment(flags: Any, verb: str, assignments: Assignments) -> ConfigDict:
 
 
 def _run(flags: Any, verb: str, assignments: Assignments) -> tuple[Path, ConfigDict]:
-    """The run in --workdir and its config; JAX may be imported afterwards."""
+    """The run in --workdir and its config."""
     workdir = Path(_needed(flags, "workdir", verb))
     config = read(workdir)
     override(config, assignments)
     check_names(config)
-    environment.prepare()
+    _wake()
     return workdir, config
+
+
+def _wake() -> None:
+    """Lets JAX find its devices, in the environment that the launcher sets."""
+    environment.prepare()
+    from cvjax import parallel
+
+    parallel.check_devices()
 
 
 def _needed(flags: Any, name: str, verb: str) -> str:
