@@ -37,9 +37,9 @@ def check_devices() -> None:
     """Raises UserError when JAX finds no device of the kind that it is told to use."""
     try:
         jax.devices()
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:
         asked = os.environ.get("JAX_PLATFORMS", "")
-        reason = str(error).splitlines()[0].rstrip(".")
+        reason = (str(error).splitlines() or ["there is none of this kind"])[0].rstrip(".")
         raise UserError(f"JAX finds no device (JAX_PLATFORMS={asked!r}): {reason}; unset JAX_PLATFORMS to use what there is") from error
 
 

@@ -5,6 +5,7 @@ Names, configs, versions, splits and slices are written as TFDS writes them: dat
 """
 
 import os
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ def load(split: str, *, dataset: str, data_dir: str | None = None) -> Source:
     builder = _open(dataset, root)
     image, label = _features(dataset, builder.info, tfds)
     records = _records(dataset, builder, split)
+    _check_files(builder, split)
     shape = builder.info.features[image].shape
     size = (shape[0], shape[1]) if shape[0] and shape[1] else None
     info = Info(tuple(builder.info.features[label].names), len(records), image_size=size)
@@ -90,6 +92,25 @@ def _records(dataset: str, builder: Any, split: str) -> Any:
         reason = str(error).strip("\"'").split("\n")[0]
         reason = "it is empty" if "0 length" in reason else reason
         raise UserError(f"{dataset} cannot give split '{split}'{near}; have: {have} ({reason})") from error
+
+
+def _check_files(builder: Any, split: str) -> None:
+    """Raises UserError for the first file of a split that is absent, damaged, or holds another number of records than it should."""
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    for name in dict.fromkeys(re.findall(r"[A-Za-z_][\w-]*", re.sub(r"\[.*?\]", "", split))):
+        info = builder.info.splits[name]
+        for path, expected in zip(info.filepaths, info.shard_lengths, strict=True):
+            try:
+                reader = ArrayRecordReader(str(path))
+                found, problem = reader.num_records(), ""
+                reader.close()
+            except Exception as error:  # the reader's own: RuntimeError, ValueError
+                found, problem = -1, str(error).splitlines()[0]
+            if found != expected:
+                size = f"{Path(path).stat().st_size:,} bytes" if Path(path).exists() else "absent"
+                told = problem or f"it holds {found} records"
+                raise UserError(f"{path} ({size}) should hold {expected} records, but {told}; it is cut short or damaged: prepare it again")
 
 
 def _features(dataset: str, info: Any, tfds: Any) -> tuple[str, str]:

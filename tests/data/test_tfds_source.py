@@ -4,6 +4,7 @@ import importlib.util
 import io
 import itertools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -154,3 +155,15 @@ def test_real_digits_prepared_by_the_tools_of_a_user(dev_data, tmp_path, monkeyp
     assert (len(mnist), mnist.info.classes, mnist.info.image_size) == (100, tuple("0123456789"), (28, 28))
     assert [mnist[i]["label"] for i in range(5)] == [5, 0, 4, 1, 9]  # the first of the training set, known to everybody
     assert mnist[0]["image"].shape == (28, 28, 3) and (mnist[0]["image"][..., 0] == mnist[0]["image"][..., 1]).all()
+
+
+@pytest.mark.parametrize("damage", ["cut", "lost"])
+def test_a_file_that_is_cut_short_or_lost_is_named_before_anything_is_read(prepared, tmp_path, damage):
+    shutil.copytree(prepared, tmp_path / "tfds")
+    path = next((tmp_path / "tfds" / "shades" / "plain").rglob("*train.array_record*"))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    if damage == "lost":
+        path.unlink()
+    with pytest.raises(UserError, match=rf"{path.name} \(.*\) should hold 20 records, but .* prepare it again"):
+        source.load("train[:50%]", dataset="shades/plain", data_dir=str(tmp_path / "tfds"))
+    assert len(source.load("test", dataset="shades/plain", data_dir=str(tmp_path / "tfds"))) == 6
