@@ -106,7 +106,7 @@ def _check_files(builder: Any, split: str) -> None:
                 found, problem = reader.num_records(), ""
                 reader.close()
             except Exception as error:  # the reader's own: RuntimeError, ValueError
-                found, problem = -1, str(error).splitlines()[0]
+                found, problem = -1, (str(error).splitlines() or ["it cannot be opened"])[0]
             if found != expected:
                 size = f"{Path(path).stat().st_size:,} bytes" if Path(path).exists() else "absent"
                 told = problem or f"it holds {found} records"
