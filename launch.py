@@ -15,14 +15,16 @@
 Exit codes: 0 done, 1 training failed, 2 your mistake, 75 state saved: run me again.
 """
 
+import os
 import sys
 
 from absl import flags
 
 from cvjax.errors import Interrupted, TrainingFailed, UserError, did_you_mean
-from cvjax.verbs import VERBS
+from cvjax.verbs import FLAGS_OF, VERBS
 
 FLAGS = flags.FLAGS
+OURS = {name for names in FLAGS_OF.values() for name in names}
 
 flags.DEFINE_string("config", None, "Experiment file with its arguments: experiments/resnet_cifar10.py:variant=56,smoke")
 flags.DEFINE_string("workdir", None, "Folder of the run; a run that is there is continued.")
@@ -43,6 +45,9 @@ def main(argv: list[str]) -> int:
     except (UserError, TrainingFailed, Interrupted) as reason:
         print(f"cvjax: {'error: ' * isinstance(reason, UserError)}{reason}", file=sys.stderr)
         return reason.exit_code
+    except BrokenPipeError:  # what reads our output has gone: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("cvjax: stopped at once; a training run continues from its last checkpoint with the same command", file=sys.stderr)
         return Interrupted.exit_code
@@ -67,6 +72,8 @@ def parse(argv: list[str]) -> tuple[str, list[str], list[tuple[str, str]]]:
     if verb not in VERBS:
         problem = f"unknown verb '{verb}'{did_you_mean(verb, VERBS)}" if verb else "no verb"
         raise UserError(f"{problem}; have: {', '.join(VERBS)} (--help explains)")
+    for name in sorted(flag for flag in OURS if FLAGS[flag].present and flag not in FLAGS_OF[verb]):
+        raise UserError(f"--{name} is not for {verb}, which takes {', '.join(f'--{flag}' for flag in FLAGS_OF[verb]) or 'no flag'}")
     if words and verb != "predict":
         raise UserError(f"stray word '{words[0]}': {verb} takes flags only")
     return verb, words, [(key, value) for key, _, value in assignments]

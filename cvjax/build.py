@@ -1,5 +1,7 @@
 """The parts of an experiment, built from its config and checked, before anything is trained."""
 
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
@@ -15,7 +17,7 @@ from ml_collections import ConfigDict
 from cvjax import config as configs
 from cvjax import lookup, optim, parallel, transfer
 from cvjax.data._source import Info, Source
-from cvjax.errors import UserError
+from cvjax.errors import UserError, some
 from cvjax.preprocess import Augment, Pixels
 from cvjax.state import State, key
 
@@ -46,6 +48,8 @@ class Loading:
         for name, words in (("cache", ("none", "device")), ("worker_kind", ("thread", "process"))):
             if getattr(self, name) not in words:
                 raise UserError(f"config.data.{name} is '{getattr(self, name)}'; have: {', '.join(words)}")
+        if self.batch_size < 1:
+            raise UserError(f"config.data.batch_size is {self.batch_size}; it must be at least 1")
         if self.workers < 0:
             raise UserError(f"config.data.workers is {self.workers}; 0 means one per core")
         if self.unreadable < 0:
@@ -165,10 +169,13 @@ def build(config: ConfigDict, *, only: tuple[str, ...] = ("train", "val", "test"
     return experiment
 
 
-def initial_state(experiment: Experiment, restoring: bool = False) -> tuple[State, optax.GradientTransformation, Callable]:
+def initial_state(
+    experiment: Experiment, restoring: bool = False, complete: bool = False
+) -> tuple[State, optax.GradientTransformation, Callable]:
     """Step 0 on every device, the optimiser, and the learning rate as a function of the step.
 
-    `restoring` skips `config.init`, because a checkpoint will replace the values.
+    `restoring` skips `config.init`, because a checkpoint will replace the values. `complete` raises UserError unless `config.init`
+    fills every parameter.
     """
     try:
         variables = _variables(experiment)
@@ -179,7 +186,10 @@ def initial_state(experiment: Experiment, restoring: bool = False) -> tuple[Stat
     params, stats = variables["params"], variables.get("batch_stats", {})
     if experiment.init and not restoring:
         params, stats, fresh = transfer.initialise(params, stats, experiment.init, experiment.model_file)
-        print(f"from {experiment.init}" + (f"; initialised anew: {', '.join(fresh)}" if fresh else ""))
+        if fresh and complete:
+            raise UserError(f"{experiment.init} does not fill the model: {some(fresh)}")
+        print(f"from {experiment.init}" + (f"; initialised anew: {some(fresh)}" if fresh else ""))
+        _warn_of_frozen(experiment.config.optim.to_dict(), [path.partition("/")[2] for path in fresh if path.startswith("params/")])
     optimiser, schedule = configs.call(
         "optim",
         optim.make,
@@ -204,6 +214,12 @@ def _variables(e: Experiment) -> dict:
     # It runs once: on a CPU optimising it takes six times as long as compiling it (7.6 s against 1.3 s for a ResNet-20).
     quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     return jax.jit(init, compiler_options=quick)(key(e.seed, "init", 0))
+
+
+def _warn_of_frozen(optim: dict, fresh: list[str]) -> None:
+    frozen = [path for path in fresh if optim.get("freeze") and re.search(optim["freeze"], path)]
+    if frozen:
+        print(f"cvjax: warning: config.optim.freeze keeps random weights as they are: {some(frozen)}", file=sys.stderr)
 
 
 def _check_outputs(e: Experiment, outputs: dict) -> None:

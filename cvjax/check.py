@@ -17,7 +17,7 @@ from cvjax.batches import training
 from cvjax.build import Experiment, build, initial_state
 from cvjax.checkpoint import Checkpoints
 from cvjax.data import _pipeline
-from cvjax.errors import UserError
+from cvjax.errors import UserError, some
 from cvjax.preprocess import host_eval
 from cvjax.state import State
 
@@ -50,6 +50,7 @@ def check(config: ConfigDict, folder: Path | None, say: Callable[[str], None] = 
 def _shapes(e: Experiment, state: State, optimiser: Any, schedule: Callable, say: Callable[[str], None]) -> None:
     """A batch of every split is read; the step, the evaluation and the prediction are traced with it, not run."""
     found: dict[str, str] = {}
+    measured: dict[str, list[str]] = {}
     data = next(training(e, 0, found.update))
     say(f"data     train: {e.info.num_examples:,} examples, {len(e.info.classes)} classes; " + _fields(data))
     for reason in found.values():
@@ -58,17 +59,26 @@ def _shapes(e: Experiment, state: State, optimiser: Any, schedule: Callable, say
     _, values = jax.eval_shape(update, state, parallel.rows(e.loading.batch_size), data)
     say(f"train    measures {', '.join(name for name in values if name not in ('lr', 'grad_norm', 'finite'))}")
     for split in (name for name in ("val", "test") if name in e.splits):
+        readable(e, split, seconds=20)
         with _pipeline.eval_batches(
             e.splits[split], host_eval(e.pixels), batch_size=e.loading.batch_size, workers=e.loading.workers
         ) as batches:
             batch = parallel.shard(next(batches))
         terms, _ = jax.eval_shape(parallel.per_device(step.evaluation(e), (None, 0)), state, batch)
-        measured = [f"{split}/{name}" for name in (*terms, *(e.task.host_metrics(e.info) or _Nothing()).result())]
-        say(f"eval     {split}: {len(e.splits[split]):,} examples; measures {', '.join(measured)}")
-    if e.training.monitor.startswith("val/") and e.training.monitor not in [name.replace("test/", "val/") for name in measured]:
-        raise UserError(f"config.train.monitor='{e.training.monitor}' is not measured; have: {', '.join(measured)}")
+        measured[split] = [f"{split}/{name}" for name in (*terms, *(e.task.host_metrics(e.info) or _Nothing()).result())]
+        say(f"eval     {split}: {len(e.splits[split]):,} examples; measures {', '.join(measured[split])}")
+    if e.training.monitor not in measured["val"]:
+        raise UserError(f"config.train.monitor='{e.training.monitor}' is not measured; have: {', '.join(measured['val'])}")
     picture = jnp.zeros((1, e.pixels.size, e.pixels.size, e.pixels.channels), jnp.uint8)
     say(f"predict  gives {', '.join(jax.eval_shape(step.forward(e), state, picture))}")
+
+
+def readable(e: Experiment, split: str, seconds: float) -> None:
+    """Raises UserError naming the pictures of an evaluation split that cannot be read, as far as it can look in so many seconds."""
+    bad = _pipeline.unreadable(e.splits[split], seconds, e.loading.workers)
+    if bad:
+        what = f"{len(bad)} pictures of config.data.{split} cannot be read"
+        raise UserError(f"{what}, and evaluation skips none; remove or replace them: {some(list(bad))}")
 
 
 class _Nothing:
@@ -110,9 +120,13 @@ def _device_bytes() -> int:
 
 
 def _round_trip(state: State, folder: Path | None, size: int) -> None:
-    with tempfile.TemporaryDirectory(dir=_existing(folder) if folder else None) as place, Checkpoints(Path(place)) as checkpoints:
-        checkpoints.save(state, {"best": None, "best_step": 0}, None)
-        checkpoints.restore(state)
+    place = _existing(folder) if folder else Path(tempfile.gettempdir())
+    try:
+        with tempfile.TemporaryDirectory(dir=place) as name, Checkpoints(Path(name)) as checkpoints:
+            checkpoints.save(state, {"best": None, "best_step": 0}, None)
+            checkpoints.restore(state)
+    except OSError as error:
+        raise UserError(f"{place} cannot be written: {error.strerror}") from error
 
 
 def _place(e: Experiment, folder: Path, size: int) -> str:

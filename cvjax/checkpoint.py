@@ -7,6 +7,7 @@ nothing is restored whose digests differ: a damaged one is named and set aside, 
 
 import hashlib
 import json
+import re
 import shutil
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,9 +32,10 @@ class Checkpoints:
     """The checkpoints of one run: the last `keep`, and the best by the monitored value (`mode` "max" or "min").
 
     A save copies the arrays and returns; digests and files are made by a thread. Its error is raised by the next `save` or `wait`.
+    `writing` is for the one process that owns the workdir: it clears away what a kill left half written.
     """
 
-    def __init__(self, workdir: Path, keep: int = 2, mode: str = "max"):
+    def __init__(self, workdir: Path, keep: int = 2, mode: str = "max", writing: bool = False):
         self.folder, self.aside = (workdir / "checkpoints").absolute(), workdir / "damaged"
         best = policies.BestN(
             get_metric_fn=lambda metrics: metrics["monitored"], reverse=mode == "min", n=1, keep_checkpoints_without_metrics=False
@@ -42,7 +44,7 @@ class Checkpoints:
             preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(n=keep), best]),
             step_name_format=ocp.step.standard_name_format(step_format_fixed_length=8),
             enable_async_checkpointing=False,
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=writing,
         )
         handlers = {"state": ocp.StandardCheckpointHandler(), "manifest": ocp.JsonCheckpointHandler()}
         self._manager = ocp.CheckpointManager(self.folder, item_handlers=handlers, options=options)
@@ -141,10 +143,13 @@ class Checkpoints:
     def best_step(self) -> int | None:
         """The step with the best monitored value, as the latest checkpoint remembers it; the latest where none was measured."""
         steps = self.steps()
-        if not steps:
-            return None
-        best = self.manifest(steps[-1])["memory"]["best_step"]
-        return best if best in steps else steps[-1]
+        for step in reversed(steps):
+            try:
+                best = self.manifest(step)["memory"]["best_step"]
+            except Damaged:
+                continue
+            return best if best in steps else step
+        return None
 
     def _state(self, step: int, manifest: dict, shapes: Any) -> Any:
         state = self._restored(step, state=ocp.args.StandardRestore(shapes))
@@ -159,7 +164,7 @@ class Checkpoints:
         try:
             return self._manager.restore(step, args=ocp.args.Composite(**item))[name]
         except Exception as error:  # Orbax and TensorStore raise many kinds; whatever it is, the files are not what was written
-            raise Damaged(f"{name}: {str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__}") from error
+            raise Damaged(f"its {name} cannot be read: {_reason(error)}") from error
 
     def _set_aside(self, step: int) -> Path:
         """Moves a checkpoint out of the way; nothing is deleted."""
@@ -189,13 +194,16 @@ def restore_for_inference(workdir: Path, like: State, which: str) -> tuple[State
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"{workdir} has no checkpoints; train first: python launch.py train --config=... --workdir={workdir}")
     with Checkpoints(workdir) as checkpoints:
-        try:
-            step = checkpoints.best_step() if which == "best" else max(checkpoints.steps(), default=None)
-            if step is None:
-                raise UserError(f"{workdir}/checkpoints is empty; the run has not saved yet")
-            return checkpoints.read(step, like)[0], step
-        except Damaged as damage:
-            raise UserError(f"the {which} checkpoint of {workdir} is damaged: {damage}") from damage
+        steps = checkpoints.steps()[::-1] if which == "latest" else [checkpoints.best_step()]
+        for step in steps:
+            try:
+                if step is not None:
+                    return checkpoints.read(step, like)[0], step
+            except Damaged as damage:
+                print(f"cvjax: warning: checkpoint {step} is damaged ({damage})", file=sys.stderr)
+    raise UserError(
+        f"{workdir}/checkpoints has no whole {which} checkpoint" + (f"; damaged: {steps}" if any(steps) else "; nothing is saved yet")
+    )
 
 
 def _check_shapes(saved: dict[str, list], like: State, what: str) -> None:
@@ -208,6 +216,12 @@ def _check_shapes(saved: dict[str, list], like: State, what: str) -> None:
     if odd:
         more = f" and {len(odd) - 5} more" if len(odd) > 5 else ""
         raise UserError(f"{what} is of another model or optimiser: {'; '.join(odd[:5])}{more}")
+
+
+def _reason(error: Exception) -> str:
+    """The first words of a foreign error, without the objects that some print."""
+    words = re.sub(r"<[^<>]*>|\{.*", "", (str(error).strip().splitlines() or [""])[0])
+    return f"{type(error).__name__} {words}"[:160].strip()
 
 
 def _canonical(value: Any) -> bytes:

@@ -22,6 +22,9 @@ from ml_collections import ConfigDict
 
 from cvjax.errors import UserError, did_you_mean
 
+DURATION = re.compile(r"\s*(\d+\.?\d*(?:e\d+)?|\.\d+)\s*(epoch|step)s?\s*")
+
+
 # ---- what an experiment file uses
 
 
@@ -93,7 +96,9 @@ def load(path: str, arg: str | None = None) -> ConfigDict:
     """Runs `get_config(arg)` of an experiment file. Raises UserError when there is no such file or function."""
     file = Path(path)
     if not file.is_file():
-        have = sorted(str(p) for p in file.parent.glob("*.py")) if file.parent.is_dir() else []
+        folder = file.parent if file.parent.is_dir() and file.parent != Path() else Path("experiments")
+        have = sorted(str(p) for p in folder.glob("*.py"))
+        path = next((name for name in have if Path(name).stem == file.stem), path)
         raise UserError(f"no experiment file {path}{did_you_mean(path, have)}" + (f"; have: {', '.join(have)}" if have else ""))
     loader = SourceFileLoader(file.stem, str(file))
     module = types.ModuleType(file.stem)
@@ -141,7 +146,13 @@ def override(config: ConfigDict, assignments: Iterable[tuple[str, str]]) -> None
         if isinstance(old, ConfigDict):
             raise UserError(f"--config.{key} is a section; set one of its keys: {', '.join(old)}")
         with section.unlocked():
-            section[last] = _parse(text, type(old), f"--config.{key}", like=old)
+            section[last] = _one_spelling(_parse(text, type(old), f"--config.{key}", like=old))
+
+
+def _one_spelling(value: Any) -> Any:
+    """A duration as experiment files write it, "15epochs" as "15 epochs", so that equal settings are equal; other values as they are."""
+    match = DURATION.fullmatch(value) if isinstance(value, str) else None
+    return f"{match[1]} {match[2]}s" if match else value
 
 
 class Reading:
@@ -196,10 +207,13 @@ def checked(where: str, function: Callable, settings: dict, given: Iterable[str]
 
 def steps(duration: str, steps_per_epoch: int, where: str = "duration") -> int:
     """Turns "30 epochs", "0.5 epochs" or "500 steps" into a number of steps, in this one place."""
-    match = re.fullmatch(r"\s*(\d+\.?\d*(?:e\d+)?|\.\d+)\s*(epoch|step)s?\s*", str(duration))
+    match = DURATION.fullmatch(str(duration))
     if not match:
         raise UserError(f"{where} is '{duration}'; write a duration as '30 epochs' or '500 steps'")
-    return round(float(match[1]) * (steps_per_epoch if match[2] == "epoch" else 1))
+    number = float(match[1]) * (steps_per_epoch if match[2] == "epoch" else 1)
+    if number >= 2**31:
+        raise UserError(f"{where} is '{duration}', which is more than {2**31:,} steps")
+    return round(number)
 
 
 # ---- types
@@ -255,7 +269,7 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
         value = float(value)
     if not isinstance(value, plain) or (isinstance(value, bool) and bool not in plain):
         raise UserError(f"{where} must be {' or '.join(_name(kind) for kind in plain)}, not {value!r}")
-    if isinstance(value, float) and not math.isfinite(value):
+    if any(isinstance(x, float) and not math.isfinite(x) for x in (value if isinstance(value, tuple) else (value,))):
         raise UserError(f"{where} is {value}; it must be a finite number")
     return value
 
@@ -263,8 +277,14 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
 def read(folder: Path) -> ConfigDict:
     """The resolved config of the run in a folder. Raises UserError when there is none."""
     if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} holds no run (no config.json); train one: python launch.py train --config=... --workdir={folder}")
-    return from_json((folder / "config.json").read_text())
+        inside = sorted(str(path.parent) for path in folder.glob("*/config.json"))
+        begin = f"train one: python launch.py train --config=... --workdir={folder}"
+        remedy = f"the runs in it: {', '.join(inside[:10])}" if inside else begin
+        raise UserError(f"{folder} holds no run (no config.json); {remedy}")
+    try:
+        return from_json((folder / "config.json").read_text())
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{folder / 'config.json'} is damaged ({error}); bring back a backup") from error
 
 
 def to_json(config: ConfigDict) -> str:

@@ -4,6 +4,8 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
+from absl import logging
+
 
 def cores() -> int:
     """CPU cores that this process may use."""
@@ -28,6 +30,7 @@ def prepare() -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.set_verbosity(logging.FATAL)  # what Orbax logs as an error is told again, in words, by whoever catches it
     if not accelerated():
         _add_flag("xla_force_host_platform_device_count", str(min(8, 1 << (cores().bit_length() - 1))))
         # The size of XLA's thread pool. With a thread per core, devices that wait for each other can hold all of them.

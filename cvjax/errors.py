@@ -25,7 +25,9 @@ class Interrupted(Exception):
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(word), list(words), n=1)
+    words = list(words)
+    begins = [known for known in words if len(str(word)) > 2 and str(known).startswith(str(word))]
+    close = begins or difflib.get_close_matches(str(word), words, n=1)
     return f", did you mean '{close[0]}'?" if close else ""
 
 
@@ -34,3 +36,8 @@ def disk_error(folder: Path, needed: int) -> UserError:
     free = shutil.disk_usage(folder).free
     size = f"{free / 1e6:.1f} MB free, a checkpoint needs {needed / 1e6:.1f} MB"
     return UserError(f"the disk of {folder} is full: {size}; earlier checkpoints are intact: make room and run the same command again")
+
+
+def some(words: list[str], most: int = 12) -> str:
+    """ "a, b, c and 5 more" """
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")

@@ -4,7 +4,9 @@ Only process 0 writes. Fractions are 0-1 in files and x100 on screen.
 """
 
 import json
+import math
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import jax
+
+from cvjax.errors import UserError
 
 PERCENT = ("top1", "top5", "mAP", "f1", "accuracy", "mIoU")
 
@@ -21,6 +25,14 @@ def write_json(path: Path, value: Any) -> None:
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps(value, indent=1))
     os.replace(temporary, path)
+
+
+def read_json(path: Path) -> Any:
+    """Raises UserError for a file that is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); bring back a backup, or choose another --workdir") from error
 
 
 def screen(name: str, value: float) -> str:
@@ -38,7 +50,7 @@ def summary(values: dict[str, float]) -> str:
 
 
 def truncate(path: Path, step: int) -> None:
-    """Drops lines after `step` and a torn last line, so that a resumed run writes each step once."""
+    """Drops lines after `step` and a torn last line, so that a resumed run writes each step once. Warns where lines are missing."""
     if not path.exists():
         return
     kept = []
@@ -48,6 +60,9 @@ def truncate(path: Path, step: int) -> None:
                 kept.append(line + "\n")
         except (json.JSONDecodeError, KeyError):
             break
+    if step and (not kept or json.loads(kept[-1])["step"] < step):
+        last = json.loads(kept[-1])["step"] if kept else 0
+        print(f"cvjax: warning: {path} is damaged: the lines of steps {last + 1} to {step} are lost", file=sys.stderr)
     temporary = path.with_suffix(".tmp")
     temporary.write_text("".join(kept))
     os.replace(temporary, path)
@@ -86,7 +101,8 @@ class Log:
         epoch = round(step / self.steps_per_epoch, 4)
         self._lines.write(json.dumps({"step": step, "epoch": epoch, **values}) + "\n")
         for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+            if math.isfinite(value):
+                self._board.add_scalar(name, value, step)
 
     def progress(self, step: int, values: dict[str, float]) -> None:
         """Moves the bar to `step` and shows a few of the values; makes the files complete up to here."""
@@ -102,10 +118,13 @@ class Log:
         if self.main:
             self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def flush(self) -> None:
+    def flush(self, to_disk: bool = False) -> None:
+        """Hands the lines to the system; `to_disk` waits until a crash of the machine could not lose them: before a checkpoint."""
         if self.main:
             self._lines.flush()
             self._board.flush()
+            if to_disk:
+                os.fsync(self._lines.fileno())
 
 
 def _bar() -> Any:

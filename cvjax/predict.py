@@ -43,7 +43,7 @@ def evaluate_weights(config: ConfigDict, split: str) -> dict[str, float]:
     e = build(config, only=tuple(dict.fromkeys(("train", split))))
     if split not in e.splits:
         raise UserError(f"config.data.{split} is not set")
-    values, _ = Evaluator(e)(initial_state(e)[0], split)
+    values, _ = Evaluator(e)(initial_state(e, complete=True)[0], split)
     print(f"{config.init}, {len(e.splits[split])} examples. {summary(values)}")
     return values
 

@@ -80,7 +80,9 @@ class Augment:
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise UserError(f"config.augment.scale is {self.scale}; it is a range of shares of the area, such as (0.08, 1.0)")
         if self.randaugment and not (len(self.randaugment) == 2 and all(isinstance(x, int) and 0 <= x <= 30 for x in self.randaugment)):
-            raise UserError(f"config.augment.randaugment is {self.randaugment}; it is (operations, magnitude 0-30), such as (2, 9)")
+            raise UserError(
+                f"config.augment.randaugment is {self.randaugment}; it is (operations, magnitude 0-30), such as (2, 9), or () for none"
+            )
 
     @property
     def on_host(self) -> bool:

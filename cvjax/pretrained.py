@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvjax import lookup, torchfile
-from cvjax.errors import UserError, did_you_mean
+from cvjax.errors import UserError, did_you_mean, some
 
 FORMATS = (".safetensors", ".npz", ".pth", ".pt", ".th")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "model_state", "net")  # keys under which people save a network beside other things
@@ -52,9 +52,17 @@ def load(name: str, weights: str | Path | Mapping[str, np.ndarray]) -> tuple[nn.
 def save(name: str, variables: dict, path: str | Path) -> None:
     """Writes variables under the reference's names, as .safetensors or .npz. Raises UserError for another ending or other variables."""
     file, _ = _reference(name)
-    arrays = {file.reference_name(_inner(key)): _outward(np.asarray(value)) for key, value in flat(variables).items()}
+    odd = sorted(set(variables) - {"params", "batch_stats"})
+    if odd:
+        raise UserError(f"{name} has no variables '{odd[0]}'; give params and batch_stats")
+    try:
+        arrays = {file.reference_name(_inner(key)): _outward(np.asarray(value, np.float32)) for key, value in flat(variables).items()}
+    except KeyError as error:
+        raise UserError(f"{name} has no parameter {error}; are these variables of another model?") from error
     load(name, arrays)  # what could not be read back is not written
     path = Path(path)
+    if not path.parent.is_dir():
+        raise UserError(f"cannot write {path}: there is no folder {path.parent}")
     if path.suffix == ".safetensors":
         from safetensors.numpy import save_file
 
@@ -101,8 +109,17 @@ def _content(path: Path) -> Any:
 
 def canonical(file: ModuleType, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Arrays under the reference's own names: without DataParallel's prefix and the counters that nothing computes with."""
-    bare = {name.removeprefix("module."): np.asarray(value) for name, value in arrays.items()}
-    return {file.canonical(name): value for name, value in bare.items() if not name.endswith("num_batches_tracked")}
+    found: dict[str, np.ndarray] = {}
+    for given, value in arrays.items():
+        name = file.canonical(str(given).removeprefix("module."))
+        if name.endswith("num_batches_tracked"):
+            continue
+        if name in found:
+            raise UserError(f"two arrays are called {name}; one of them is '{given}'")
+        found[name] = np.asarray(value)
+        if found[name].dtype.kind not in "fiub" and found[name].dtype != "bfloat16":
+            raise UserError(f"{given} holds {found[name].dtype} numbers, not real ones")
+    return found
 
 
 def convert(file: ModuleType, arrays: dict[str, np.ndarray], shapes: dict[str, Any], source: str) -> dict[str, np.ndarray]:
@@ -110,13 +127,13 @@ def convert(file: ModuleType, arrays: dict[str, np.ndarray], shapes: dict[str, A
     wanted = {file.reference_name(_inner(path)): path for path in shapes}
     unused, unfilled = sorted(set(arrays) - set(wanted)), sorted(set(wanted) - set(arrays))
     if unused or unfilled:
-        parts = [f"{len(x)} {what}: {_some(x)}" for x, what in ((unfilled, "not in it"), (unused, "of it not used")) if x]
+        parts = [f"{len(x)} {what}: {some(x)}" for x, what in ((unfilled, "not in it"), (unused, "of it not used")) if x]
         raise UserError(f"{source} does not fit the model; {'; '.join(parts)}")
     found = {path: _inward(arrays[name]) for name, path in wanted.items()}
     odd = [f"{name} is {_shape(arrays[name])}, the model's {_shape(_outward(np.empty(shapes[path].shape, bool)))}"
            for name, path in wanted.items() if found[path].shape != shapes[path].shape]  # fmt: skip
     if odd:
-        raise UserError(f"{source} does not fit the model; {_some(odd)}")
+        raise UserError(f"{source} does not fit the model; {some(odd)}")
     return {path: value.astype(np.float32) for path, value in found.items()}
 
 
@@ -168,7 +185,3 @@ def _outward(x: np.ndarray) -> np.ndarray:
 
 def _shape(x: np.ndarray) -> str:
     return "x".join(map(str, x.shape)) or "a number"
-
-
-def _some(words: list[str], most: int = 20) -> str:
-    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")

@@ -1,7 +1,6 @@
 """What decided a run: command, config, code, versions, devices, data. Appended to run.json at every start."""
 
 import hashlib
-import json
 import os
 import platform
 import socket
@@ -18,7 +17,7 @@ from cvjax import describe
 from cvjax.build import Experiment
 from cvjax.data._source import Source
 from cvjax.errors import UserError
-from cvjax.log import write_json
+from cvjax.log import read_json, write_json
 from cvjax.state import State
 from cvjax.workdir import now
 
@@ -32,7 +31,7 @@ def record(folder: Path, e: Experiment, state: State, start: int) -> None:
     """
     if jax.process_index() != 0:
         return
-    starts = json.loads((folder / "run.json").read_text()) if (folder / "run.json").exists() else []
+    starts = read_json(folder / "run.json") if (folder / "run.json").exists() else []
     diff = _git("diff", "HEAD")
     if diff:
         (folder / "code.diff").write_text(diff if len(diff) < 1_000_000 else "too large to keep\n")

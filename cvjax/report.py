@@ -15,7 +15,7 @@ from cvjax.reporting import figures, page, run_page, runs, study, study_page
 def report(workdirs: str | Path | Sequence[str | Path], out: str | Path | None = None) -> Path:
     """Writes the report of one run, of several, or of a folder of runs, and returns the path of its report.html.
 
-    One run: report.html and curves.png. Several: report.html, results.csv (a line a run), results.md (a row a setting).
+    One run: report.html and curves.png. Several: report.html, curves.png, results.csv (a line a run), results.md (a row a setting).
     out: folder to write into; by default the given folder, or what contains all the given ones.
     Raises UserError where no run is found, a file of a run is damaged, or the folder cannot be written.
     """
@@ -42,6 +42,9 @@ def _several(found: list[runs.Run], folder: Path) -> Path:
     studies = study.collect(found)
     study.write_csv(studies, folder / "results.csv")
     study.write_markdown(studies, folder / "results.md")
+    curves = [panel for one in studies for panel in study_page.panels(one, named=True)]
+    if curves:
+        figures.png(curves, folder / "curves.png", f"{len(found)} runs")
     return page.save(folder / "report.html", study_page.build(studies, folder.resolve()))
 
 

@@ -49,7 +49,7 @@ def check_names(config: ConfigDict) -> None:
 def forget_leftovers(config: ConfigDict, assignments: list[tuple[str, str]]) -> None:
     """Where the command line names another model, task or source: drops the file's settings for the one it had named.
 
-    What the loop itself reads of the section (splits, batch size, ...) stays, and what the command line sets.
+    What the loop itself reads of the section (splits, batch size, ...) stays.
     """
     given = [key for key, _ in assignments]
     general = ["name", *_parameters(HERE / "build.py", "Loading")]

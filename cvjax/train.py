@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from cvjax import nonfinite, parallel, provenance, step, workdir
 from cvjax.batches import training
 from cvjax.build import Experiment, build, initial_state
+from cvjax.check import readable
 from cvjax.checkpoint import Checkpoints
 from cvjax.errors import Interrupted, TrainingFailed, UserError, disk_error
 from cvjax.evaluate import Evaluator
@@ -51,7 +52,7 @@ def train(config: ConfigDict, folder: Path) -> dict[str, float]:
 
 def _train(e: Experiment, folder: Path) -> dict[str, float]:
     memory = {"best": None, "best_step": 0, "skipped": 0}
-    with _watched_signals() as stop, Checkpoints(folder, e.training.keep, e.training.mode) as checkpoints:
+    with _watched_signals() as stop, Checkpoints(folder, e.training.keep, e.training.mode, writing=True) as checkpoints:
         state, optimiser, schedule = initial_state(e, restoring=bool(checkpoints.steps()))
         state, memory = checkpoints.restore(state) or (state, memory)
         start = int(state.step)
@@ -61,7 +62,8 @@ def _train(e: Experiment, folder: Path) -> dict[str, float]:
             try:
                 evaluator = Evaluator(e)
                 _rehearse(e, evaluator, state, checkpoints, memory)
-                log.say(f"{folder}: step {start} of {e.total_steps}, {e.steps_per_epoch} steps per epoch, {jax.device_count()} devices")
+                where = f"goes on from the checkpoint of step {start}" if start else "begins at step 0"
+                log.say(f"{folder}: {where} of {e.total_steps}, {e.steps_per_epoch} steps per epoch, {jax.device_count()} devices")
                 state, memory = _loop(e, update, state, memory, evaluator, checkpoints, log, folder, stop)
                 checkpoints.wait()
                 final = _finish(e, state, memory, evaluator, folder)
@@ -80,6 +82,8 @@ def _loop(e: Experiment, update: Callable, state: State, memory: dict, evaluator
     """Steps until the end, the patience or a signal. The device never waits: a window is read when the next one runs."""
     log_every, eval_every, save_every = e.steps("log_every"), e.steps("eval_every"), e.steps("checkpoint_every")
     first, total = int(state.step), e.total_steps
+    if 0 < STOP_AFTER <= first < total:
+        raise Interrupted(f"at step {first}, where CVJAX_STOP_AFTER={STOP_AFTER} says to stop")
     batches, rows, clock = training(e, first, partial(workdir.note_unreadable, folder)), parallel.rows(e.loading.batch_size), Clock()
     previous: list = []
     window: list = []
@@ -91,7 +95,7 @@ def _loop(e: Experiment, update: Callable, state: State, memory: dict, evaluator
         clock.step(e.loading.batch_size)
         if number == first + 1:
             parallel.one_replica(parallel.replicas(state))
-        stopping = (parallel.agree_to_stop(stop, number) or number == STOP_AFTER) and number < total
+        stopping = (parallel.agree_to_stop(stop, number) or 0 < STOP_AFTER <= number) and number < total
         evaluating = due(number, eval_every, last=number == total)
         saving = due(number, save_every, last=stopping or number == total)
         if evaluating or saving:
@@ -107,6 +111,7 @@ def _loop(e: Experiment, update: Callable, state: State, memory: dict, evaluator
             value = _evaluate(e, evaluator, state, number, memory, log)
         early = _out_of_patience(e, memory, number)
         if saving or early or memory["best_step"] == number:
+            log.flush(to_disk=True)
             checkpoints.save(state, memory, value if memory["best_step"] == number else None)
         if evaluating or saving:
             clock.restart()
@@ -167,6 +172,7 @@ def _rehearse(e: Experiment, evaluator: Evaluator, state: State, checkpoints: Ch
     """Everything that first happens after hours, now: a batch through every metric, a picture, a checkpoint there and back."""
     for split in ("test", "val"):
         if split in e.splits:
+            readable(e, split, seconds=5)
             values, rows = evaluator(state, split, limit=1)
             with tempfile.TemporaryDirectory() as folder:
                 workdir.keep_predictions(Path(folder), e, split, rows)
@@ -191,7 +197,7 @@ def _finish(e: Experiment, state: State, memory: dict, evaluator: Evaluator, fol
 
 @contextmanager
 def _watched_signals() -> Iterator[list[int]]:
-    """A list that the first SIGTERM, SIGINT or SIGUSR2 puts its number into; a second signal leaves at once."""
+    """A list that the first SIGTERM, SIGINT, SIGUSR1 or SIGUSR2 puts its number into; a second signal leaves at once."""
     received: list[int] = []
 
     def handle(number: int, _: object) -> None:
@@ -202,7 +208,7 @@ def _watched_signals() -> Iterator[list[int]]:
             os.kill(os.getpid(), signal.SIGTERM)  # JAX's own handler tells the other processes
 
     # With several processes SIGTERM is JAX's, see parallel.agree_to_stop; threads cannot watch signals at all.
-    ours = (signal.SIGINT, signal.SIGUSR2) + ((signal.SIGTERM,) if jax.process_count() == 1 else ())
+    ours = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2) + ((signal.SIGTERM,) if jax.process_count() == 1 else ())
     main = threading.current_thread() is threading.main_thread()
     before = {number: signal.signal(number, handle) for number in ours if main}
     try:

@@ -29,7 +29,7 @@ def initialise(params: Any, stats: Any, source: str, model_file: ModuleType) -> 
         found = flat(_stored(Path(source)))
     fits = {path for path, value in here.items() if path in found and found[path].shape == value.shape}
     if not any(path.startswith("params/") for path in fits):
-        raise UserError(f"config.init='{source}': none of its parameters fits this model")
+        raise UserError(f"config.init='{source}': none of its parameters fits this model; is config.model that of the weights?")
     merged = {path: np.asarray(found[path] if path in fits else value) for path, value in here.items()}
     tree = jax.tree.unflatten(jax.tree.structure({"params": params, "stats": stats}), list(merged.values()))
     return tree["params"], tree["stats"], sorted(set(here) - fits)
@@ -44,7 +44,10 @@ def _stored(folder: Path) -> dict:
         step = checkpoints.best_step()
         if step is None:
             raise UserError(f"config.init='{folder}' has saved no checkpoint yet")
-        state = checkpoints.read_plain(step)
+        try:
+            state = checkpoints.read_plain(step)
+        except checkpoint.Damaged as damage:
+            raise UserError(f"config.init='{folder}': checkpoint {step} is damaged: {damage}") from damage
     average = [x for path, x in _subtrees(state["opt"]) if path == "average"]
     return {"params": average[0] if average else state["params"], "stats": state["stats"]}
 

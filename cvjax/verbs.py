@@ -28,6 +28,8 @@ def train(flags: Any, words: list[str], assignments: Assignments) -> None:
 
 
 def eval(flags: Any, words: list[str], assignments: Assignments) -> None:
+    if flags.config and flags.workdir:
+        raise UserError("eval measures a run (--workdir) or weights (--config with --init), not both")
     if flags.config:
         config = _experiment(flags, "eval", assignments)
         _wake()
@@ -97,19 +99,31 @@ def list_(flags: Any, words: list[str], assignments: Assignments) -> None:
     print(listing.listing())
 
 
+FLAGS_OF = {
+    "train": ("config", "workdir", "rerun", "init"), "eval": ("config", "workdir", "init", "checkpoint", "split"),
+    "predict": ("workdir", "checkpoint", "out"), "check": ("config", "workdir", "rerun", "init"),
+    "describe": ("config", "rerun", "all", "batch_sizes"), "verify": ("config", "workdir", "rerun", "init"),
+    "replay": ("workdir",), "report": ("workdir", "out"), "list": (),
+}  # fmt: skip
 VERBS = {"train": train, "eval": eval, "predict": predict, "check": check, "describe": describe, "verify": verify, "replay": replay,
          "report": report, "list": list_}  # fmt: skip
 
 
 def _experiment(flags: Any, verb: str, assignments: Assignments) -> ConfigDict:
-    """The config of --config, or that of the run --rerun, with everything that the command line sets, its names checked."""
-    if flags.rerun:
-        config = read(Path(flags.rerun))
+    """The config of --config, of the run --rerun or of the run in --workdir, with what the command line sets, its names checked."""
+    if flags.config and flags.rerun:
+        raise UserError("--config and --rerun both say what to run; give one")
+    again = verb == "train" and not flags.config and (Path(flags.workdir or ".") / "config.json").is_file()
+    if flags.rerun or again:
+        config = read(Path(flags.rerun or flags.workdir))
     else:
         path, _, arg = _needed(flags, "config", verb).partition(":")
         config = load(path, arg)
-    override(config, assignments + ([("init", flags.init)] if flags.init else []))
-    forget_leftovers(config, assignments)
+    names = [(key, value) for key, value in assignments if key.endswith(".name")]
+    others = [(key, value) for key, value in assignments if not key.endswith(".name")]
+    override(config, names)
+    forget_leftovers(config, names)
+    override(config, others + ([("init", flags.init)] if flags.init else []))
     check_names(config)
     return config
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,9 +41,12 @@ def verify(command: list[str], workdir: Path, say: Callable[[str], None] = print
         TrainingFailed: a promise is broken; the certificate says which.
     """
     workdir.mkdir(parents=True, exist_ok=True)
+    if (workdir / "verify").exists():
+        shutil.rmtree(workdir / "verify")  # an earlier proof's runs
     whole, parts, other, alone = (workdir / "verify" / name for name in ("whole", "killed", "other_seed", "one_device"))
     say(f"whole: {STEPS} steps in one go")
     _run(command, whole, stop=STEPS)
+    end = json.loads((whole / "status.json").read_text())["step"]  # an experiment may be shorter
     say("killed: step 1, then again, killed at random moments, to the end")
     _run(command, parts, stop=1)
     first, first_leaves = _state(parts, 1), _leaves(parts, 1)
@@ -50,7 +54,7 @@ def verify(command: list[str], workdir: Path, say: Callable[[str], None] = print
     _run(command, parts, stop=STEPS)
     say("another seed, one step")
     _run([*command, f"--config.seed={_seed(whole) + 1}"], other, stop=1)
-    same, how = _leaves(whole, STEPS) == _leaves(parts, STEPS), f"killed {sum(kills)} times and stopped once"
+    same, how = _leaves(whole, end) == _leaves(parts, end), f"killed {sum(kills)} times and stopped once"
     proofs = [
         _proof("resume", same, f"{how}: the same bits in every array"),
         _proof("metrics", _lines(whole) == _lines(parts), "the same metric lines, no step missing or doubled"),
@@ -63,7 +67,7 @@ def verify(command: list[str], workdir: Path, say: Callable[[str], None] = print
         proofs.append(
             _proof("devices", worst < TOLERANCE, f"1 device and {jax.device_count()} differ by {worst:.1e} of what a step changes")
         )
-    certificate = {"time": now(), "command": ["python", *sys.argv], "steps": STEPS, "proofs": proofs, "digest": _digest(whole)}
+    certificate = {"time": now(), "command": ["python", *sys.argv], "steps": end, "proofs": proofs, "digest": _digest(_leaves(whole, end))}
     write_json(workdir / "certificate.json", certificate)
     for proof in proofs:
         say(f"{'proved' if proof['holds'] else 'BROKEN'}  {proof['name']}: {proof['detail']}")
@@ -108,9 +112,9 @@ def _leaves(folder: Path, step: int) -> dict:
         return checkpoints.manifest(step)["leaves"]
 
 
-def _digest(folder: Path) -> str:
+def _digest(leaves: dict) -> str:
     """One SHA-256 of the end of a run, as `checkpoint.digest` gives it."""
-    return hashlib.sha256(json.dumps(_leaves(folder, STEPS), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(leaves, sort_keys=True).encode()).hexdigest()
 
 
 def _state(folder: Path, step: int) -> list[np.ndarray]:

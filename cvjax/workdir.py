@@ -19,9 +19,10 @@ from ml_collections import ConfigDict
 
 from cvjax import config as configs
 from cvjax.build import Experiment
+from cvjax.data._decode import ENDINGS
 from cvjax.data._source import Info
 from cvjax.errors import UserError
-from cvjax.log import write_json
+from cvjax.log import read_json, write_json
 
 PICTURES = 24
 
@@ -44,6 +45,7 @@ def owned(folder: Path) -> Iterator[None]:
         raise UserError(f"--workdir={folder} cannot be written: {error.strerror}") from None
     with lock:
         _acquire(lock, folder)
+        _check_is_a_run(folder)
         try:
             yield
         except UserError:
@@ -64,6 +66,15 @@ def _acquire(lock: TextIO, folder: Path) -> None:
     lock.flush()
 
 
+def _check_is_a_run(folder: Path) -> None:
+    """Raises UserError for a folder that holds something else: pictures, say. Files of job managers may be there before a run."""
+    if not (folder / "config.json").exists():
+        other = [path for path in sorted(folder.iterdir()) if (path.is_dir() and path.name != "verify") or path.suffix.lower() in ENDINGS]
+        if other:
+            (folder / "lock").unlink()
+            raise UserError(f"--workdir={folder} holds no run but {other[0].name}; choose a folder of its own")
+
+
 def claim(folder: Path, e: Experiment) -> dict | None:
     """Makes the folder this experiment's. Returns the final metrics when it is finished already, else None.
 
@@ -77,9 +88,11 @@ def claim(folder: Path, e: Experiment) -> dict | None:
         if read_info(folder) != e.info:
             raise UserError(f"{folder} was trained on other data: classes or number of examples differ; choose another --workdir")
         if (folder / "status.json").exists():
-            found = json.loads((folder / "status.json").read_text())
+            found = read_json(folder / "status.json")
             return found["final"] if found["state"] == "finished" else None
         return None
+    if (folder / "status.json").exists() and read_json(folder / "status.json").get("step"):
+        raise UserError(f"{folder} has lost its checkpoints: bring back a backup of {folder / 'checkpoints'}, or choose another --workdir")
     if jax.process_index() == 0:
         write_json(folder / "config.json", json.loads(configs.to_json(e.config)))
         write_json(folder / "info.json", dataclasses.asdict(e.info))
@@ -94,7 +107,7 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
 
 def read_info(folder: Path) -> Info:
     """Facts about the training data of a run."""
-    facts = json.loads((folder / "info.json").read_text())
+    facts = read_json(folder / "info.json")
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
     return Info(**values)
 
@@ -126,7 +139,7 @@ def status(folder: Path, state: str, **facts: object) -> None:
     if jax.process_index() != 0:
         return
     path = folder / "status.json"
-    before = json.loads(path.read_text()) if path.exists() else {}
+    before = read_json(path) if path.exists() else {}
     write_json(path, {**before, "state": state, "heartbeat": now(), "host": socket.gethostname(), "pid": os.getpid(), **facts})
 
 
@@ -140,7 +153,8 @@ def note_unreadable(folder: Path, found: dict[str, str]) -> None:
     if new:
         path.write_text("".join(f"{line}\n" for line in known + new))
         count = len(known) + len(new)
-        print(f"cvjax: warning: {count} training records cannot be read, others stand in for them; see {path}", file=sys.stderr)
+        if not known:
+            print(f"cvjax: warning: training records cannot be read, others stand in for them; see {path}", file=sys.stderr)
         status(folder, "running", unreadable=count)
 
 

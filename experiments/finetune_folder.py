@@ -3,7 +3,9 @@
     photos/train/cat/*.jpg  photos/train/dog/*.jpg  photos/val/cat/*.jpg ...    or    photos/cat/*.jpg  photos/dog/*.jpg
 
 With one folder of class folders, set `split_fraction=0.2`: about a fifth of every class is kept for validation.
-Trains from random weights; AdamW, cosine, RandAugment, mixup, label smoothing, an average of the parameters for evaluation.
+AdamW, cosine, random-resized crops, label smoothing. A hundred pictures teach random weights little: begin from others with
+`--init=torchvision:resnet18.pth` or `--init=runs/other`. With thousands of pictures, add `--config.augment.randaugment='(2,9)'`,
+`--config.augment.mixup=0.2` and `--config.optim.ema=0.99`.
 
 Run:      python launch.py train --config=experiments/finetune_folder.py:root=photos --workdir=runs/photos
           python launch.py predict --workdir=runs/photos new.jpg
@@ -22,7 +24,7 @@ def get_config(arg=""):
         model=dict(name="resnet", variant=a.variant, zero_init_gamma=True, dtype="float32"),
         data=dict(name="folder", root=a.root, split_fraction=a.split_fraction, train="train", val="val", batch_size=32),
         image=dict(size=32 if a.smoke else a.size, crop_fraction=0.875),
-        augment=dict(crop="resized", scale=(0.35, 1.0), flip=True, randaugment=(2, 9), mixup=0.2),
+        augment=dict(crop="resized", scale=(0.35, 1.0), flip=True, randaugment=(), mixup=0.0),
         optim=dict(
             name="adamw",
             lr=1e-3,
@@ -31,10 +33,10 @@ def get_config(arg=""):
             schedule="cosine",
             warmup="2 epochs",
             clip=1.0,
-            ema=0.99,
+            ema=0.0,
             freeze="",
             layer_decay=1.0,
         ),
-        train=dict(duration="30 epochs", log_every="10 steps", eval_every="1 epochs", checkpoint_every="5 epochs"),
+        train=dict(duration="30 epochs", log_every="10 steps", eval_every="1 epochs", checkpoint_every="1 epochs"),
     )
     return smoke(config, variant=18) if a.smoke else config

@@ -105,6 +105,11 @@ def test_help_names_every_verb():
     (["train", "--workdir=x", DIGITS, "--config.optim.lr"], "needs a value"),
     (["train", "--workdir=x", DIGITS, "--config.optim.lr=fast"], "must be a number, not 'fast'"),
     (["eval", "--workdir=/nowhere"], "holds no run"),
+    (["train", "--workdir=x", DIGITS, "--split=val"], "--split is not for train"),
+    (["check", DIGITS, "--rerun=x"], "give one"),
+    (["eval", DIGITS, "--workdir=x"], "not both"),
+    (["train", "--workdir=x", "--config=digits"], "did you mean 'experiments/digits.py'"),
+    (["describe", "--config=experiments/digits.py", "--batch_sizes=1,x"], "write whole numbers"),
     (["predict", "--workdir=/nowhere", "a.png"], "holds no run"),
     (["report", "--workdir=/nowhere"], "/nowhere"),
     (["eval", "--workdir=x", "--checkpoint=newest"], "checkpoint"),
@@ -114,3 +119,39 @@ def test_mistakes_are_one_line_and_exit_2(words, says):
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("cvjax: error: ") and done.stderr.count("\n") == 1 and says in done.stderr
     assert not (ROOT / "x").exists()
+
+
+def test_another_model_brings_its_own_settings(run):
+    """`variant` is a number of ResNet's; what another model calls so is not held to that."""
+    done = launch("check", DIGITS, "--config.model.name=resnet", "--config.model.shortcut=B", "--config.model.variant=14")
+    assert done.returncode == 0 and "no mistake found" in done.stdout, done.stderr
+
+
+def test_a_run_goes_on_without_its_config(run):
+    done = launch("train", f"--workdir={run}")
+    assert done.returncode == 0 and "is finished" in done.stdout, done.stderr
+
+
+def test_describe():
+    done = launch("describe", DIGITS, "--batch_sizes=2")
+    assert done.returncode == 0 and "75,002" in done.stdout and "stage3_block1/conv2" in done.stdout, done.stderr
+    done = launch("describe", "--all")
+    assert done.returncode == 0 and "25,557,032" in done.stdout, done.stderr
+
+
+def test_verify_writes_a_certificate_and_can_be_repeated(tmp_path):
+    (tmp_path / "verify" / "whole" / "checkpoints").mkdir(parents=True)  # of an earlier proof
+    done = launch("verify", DIGITS + ":smoke", f"--workdir={tmp_path}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    certificate = json.loads((tmp_path / "certificate.json").read_text())
+    assert [proof["name"] for proof in certificate["proofs"]] == ["resume", "metrics", "other seed", "devices"]
+    assert all(proof["holds"] for proof in certificate["proofs"]) and len(certificate["digest"]) == 64
+
+
+def test_eval_of_reference_weights(tmp_path, dev_data):
+    words = ["eval", "--config=experiments/digits.py", f"--init=torchvision:{dev_data / 'weights' / 'resnet20-12fca82f.th'}",
+             "--config.model.variant=20"]  # fmt: skip
+    done = launch(*words, "--config.image.channels=3", "--config.image.mean=(.5,.5,.5)", "--config.image.std=(.2,.2,.2)")
+    assert done.returncode == 0 and "355 examples" not in done.stdout and "144 examples" in done.stdout, done.stderr
+    done = launch(*words)
+    assert done.returncode == 2 and "does not fill the model: params/stem_conv/kernel" in done.stderr

@@ -13,7 +13,7 @@ from tiny import tiny
 MISTAKES = [
     ({"data": {"batch_size": 12}}, "config.data.batch_size=12 does not divide over 8 devices; use 16|use 8"),
     ({"data": {"batch_size": 24}}, "larger than the 20 training examples"),
-    ({"data": {"batch_size": -8}}, "batch_size=-8"),
+    ({"data": {"batch_size": -8}}, "config.data.batch_size is -8; it must be at least 1"),
     ({"data": {"cache": "disk"}}, "have: none, device"),
     ({"train": {"accumulate": 2}}, "micro-batches"),
     ({"train": {"duration": "0 epochs"}}, "at least one step"),
@@ -54,7 +54,7 @@ MISTAKES = [
     ({"train": {"accumulate": 0}}, "config.train.accumulate is 0"),
     ({"train": {"keep": 0}}, "config.train.keep is 0"),
     ({"train": {"on_nan": "ignore"}}, "have: stop, skip"),
-    ({"data": {"batch_size": 0}}, "batch_size=0"),
+    ({"data": {"batch_size": 0}}, "config.data.batch_size is 0"),
     ({"data": {"batch_size": "8"}}, "config.data.batch_size .*whole number|config.data.batch_size"),
     ({"data": {"train": "trian"}}, "did you mean 'train'"),
     ({"data": {"val": "val[90%:20%]"}}, "empty"),

@@ -187,7 +187,7 @@ def test_seeds_are_averaged_and_sorted_by_hand_computed_numbers(tmp_path: Path):
     write_run(tmp_path / "b0", lr=0.3, tops=(0.95,))
     text = read(report(tmp_path))
     markdown = (tmp_path / "results.md").read_text().splitlines()
-    assert markdown[0].startswith("| optim.lr | finished | best test top-1 accuracy | final test top-1 accuracy |")
+    assert markdown[0].startswith("| optim.lr | seeds finished | best test top-1 accuracy | final test top-1 accuracy |")
     assert markdown[2].startswith("| 0.3 | 1 of 1 | 95.00 % |") and markdown[3].startswith("| 0.1 | 3 of 3 | 93.0 ± 3.6 % |")
     assert "optim.lr = 0.3: 95.00 % best test top-1 accuracy (n = 1), the best of 2 settings; 4 of 4 runs finished." in text
 

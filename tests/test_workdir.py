@@ -87,3 +87,36 @@ def test_a_fingerprint_is_of_the_data():
     one, same, other, fewer = (fake.load("train", size=8, num_examples=n, num_classes=k) for n, k in ((20, 3), (20, 3), (20, 4), (19, 3)))
     assert provenance.fingerprint(one) == provenance.fingerprint(same)
     assert len({provenance.fingerprint(source) for source in (one, other, fewer)}) == 3
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(UserError, match="holds no run but cat; choose a folder of its own"):
+        train(tiny(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["cat"]
+
+
+def test_lost_checkpoints_never_mean_from_scratch(tmp_path):
+    train(tiny(), tmp_path)
+    (tmp_path / "checkpoints").rename(tmp_path / "gone")
+    with pytest.raises(UserError, match="has lost its checkpoints: bring back a backup"):
+        train(tiny(), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["status.json", "config.json", "info.json"])
+def test_a_torn_file_is_named(tmp_path, name):
+    train(tiny(), tmp_path)
+    (tmp_path / name).write_text((tmp_path / name).read_text()[:20])
+    with pytest.raises(UserError, match=rf"{name} is damaged"):
+        train(tiny(), tmp_path)
+
+
+def test_lost_lines_of_metrics_are_told(tmp_path, capsys):
+    from cvjax.log import truncate
+
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps({"step": n}) + "\n" for n in range(1, 6)) + '{"st')
+    truncate(path, 4)
+    assert path.read_text().count("\n") == 4 and not capsys.readouterr().err
+    truncate(path, 9)
+    assert "the lines of steps 5 to 9 are lost" in capsys.readouterr().err

@@ -11,9 +11,11 @@ With several hosts each makes its own contiguous rows of the global batch.
 import faulthandler
 import multiprocessing
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 
@@ -104,6 +106,25 @@ def whole(source: Source, transform: Callable[[dict], dict], workers: int = 0, u
     return {key: np.concatenate([part[key] for part in parts])[: len(source)] for key in parts[0]}, batches.unreadable
 
 
+def unreadable(source: Source, seconds: float, workers: int = 0) -> dict[str, str]:
+    """Records that cannot be read or decoded, by name with the reason; of as many as can be looked at in so many seconds."""
+    found: dict[str, str] = {}
+
+    def look(index: int) -> None:
+        try:
+            source[index]
+        except UserError as error:
+            found[source.name(index)] = str(error)
+
+    end = time.monotonic() + seconds
+    with ThreadPoolExecutor(workers or environment.cores()) as threads:
+        for start in range(0, len(source), 256):
+            list(threads.map(look, range(start, min(start + 256, len(source)))))
+            if time.monotonic() > end:
+                break
+    return dict(sorted(found.items()))
+
+
 def _my_rows(batch_size: int, process_index: int, process_count: int) -> slice:
     if batch_size % process_count:
         raise UserError(f"data.batch_size {batch_size} does not divide by {process_count} hosts")
@@ -146,7 +167,10 @@ class Batches(Iterator[Rows]):
         """What a worker made; reports its stack, once and again, where it takes too long."""
         while not wait([future], _worker.STALL).done:
             _report_stall()
-        return future.result()
+        try:
+            return future.result()
+        except BrokenProcessPool as error:
+            raise UserError("a data worker process died; was it killed for memory? Fewer config.data.workers need less") from error
 
     def _count(self, found: list[dict[str, str]]) -> None:
         for unreadable in found:

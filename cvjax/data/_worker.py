@@ -96,6 +96,8 @@ def _labelled(source: Source, example: dict) -> dict:
     """The example, when it has a label: TFDS marks unknown ones with -1, which a loss would take for a class."""
     if source.info.task == "classification" and example["label"] < 0:
         raise UserError(f"its label is {example['label']}, so it has none; choose another split")
+    if source.info.task == "classification" and example["label"] >= len(source.info.classes):
+        raise UserError(f"its label is {example['label']}, but there are {len(source.info.classes)} classes, from 0")
     return example
 
 

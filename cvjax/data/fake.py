@@ -1,5 +1,4 @@
-"""Made-up pictures that can be learned: each class has a pattern of colours, a picture shows its classes' patterns and
-noise.
+"""Made-up pictures that can be learned: the patterns of a picture's classes, and noise.
 
 The same index gives the same picture for ever, in every process. For smoke runs and tests.
 """

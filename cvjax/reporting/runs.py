@@ -53,6 +53,8 @@ def _below(folder: Path) -> list[Path]:
         if "config.json" in files:
             found.append(Path(path).resolve())
             folders.clear()  # what lies inside a run (checkpoints) belongs to it
+        if "verify" in folders:
+            folders.remove("verify")  # runs of a proof, which are no results
     if not found:
         raise UserError(f"no run in {folder}: looked for config.json in it and in every folder below it")
     return found

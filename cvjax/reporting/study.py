@@ -97,7 +97,7 @@ def table(study: Study) -> tuple[list[str], list[list[str]]]:
     losses = [name for name in (runs.evaluations(study.runs[0]) if study.metric else []) if name.endswith("/loss") and name != study.metric]
     head = [
         *(study.keys or ["setting"]),
-        "finished",
+        "seeds finished",
         *(f"best {runs.split(study.runs[0], m)} {words.metric(m)}" for m in shown),
         *(f"final {runs.split(study.runs[0], m)} {words.metric(m)}" for m in last + losses[:1]),
         "parameters",
@@ -109,7 +109,7 @@ def table(study: Study) -> tuple[list[str], list[list[str]]]:
         rows.append(
             [
                 *(group.settings or [runs.title(group.runs[0])]),
-                f"{len(group.finished)} of {len(group.runs)}",
+                f"{len(group.finished)} of {len({runs.setting(run, 'seed') for run in group.runs})}",
                 *(words.spread(m, group.best(m)) for m in shown),
                 *(words.spread(m, group.final(m)) for m in last + losses[:1]),
                 words.quantity(runs.cost(group.runs[0], "parameters")),
@@ -150,7 +150,7 @@ def _line(run: Run, keys: list[str], names: list[str]) -> list[Any]:
         run.status["reason"],
         run.status["step"],
         runs.setting(run, "seed"),
-        *(runs.setting(run, key) for key in keys),
+        *(runs.setting(run, key) if key in run.config else None for key in keys),
         *(runs.final(run, name) for name in names),
         *(top[0] if top else None for top in bests),
         runs.cost(run, "parameters"),

@@ -62,22 +62,26 @@ def _named(study: Study, group: Group) -> str:
     return ", ".join(f"{key} = {value}" for key, value in zip(study.keys, group.settings, strict=True))
 
 
-def panels(study: Study) -> list[figures.Panel]:
-    """The main metric, the held-out and the training loss; one colour a group."""
+def panels(study: Study, named: bool = False) -> list[figures.Panel]:
+    """The main metric, the held-out and the training loss; one colour a group, `named` in a legend."""
     if study.metric is None:
         return []
     split = study.metric.split("/")[0]
     wanted = [(study.metric,), (f"{split}/loss", "train/loss")] if study.metric != f"{split}/loss" else [(study.metric, "train/loss")]
     found = []
     for names in wanted:
-        lines = [line for name in names for i, group in enumerate(study.groups[:DRAWN]) if (line := _curve(group, name, i))]
+        label = [_named(study, group) if named else "" for group in study.groups[:DRAWN]]
+        curves = [
+            _curve(group, name, i, label[i] if name == names[0] else "") for name in names for i, group in enumerate(study.groups[:DRAWN])
+        ]
+        lines = [line for line in curves if line]
         unit = " (%)" if words.is_fraction(names[0]) else ""
         title = f"{runs.split(study.runs[0], names[0])} {words.metric(names[0])}" if len(names) == 1 else "loss"
         found.append(figures.Panel(title[:1].upper() + title[1:] + unit, "epoch", lines, settled=True, decades=names[0].endswith("loss")))
     return [panel for panel in found if panel.lines]
 
 
-def _curve(group: Group, name: str, colour: int) -> figures.Line | None:
+def _curve(group: Group, name: str, colour: int, label: str = "") -> figures.Line | None:
     """Mean and standard deviation over the seeds, at the points that all of them have."""
     curves = [dict(zip(*runs.series(run, name), strict=True)) for run in group.finished or group.runs]
     curves = [curve for curve in curves if curve]
@@ -86,7 +90,7 @@ def _curve(group: Group, name: str, colour: int) -> figures.Line | None:
         return None
     values = np.array([[curve[x] for x in common] for curve in curves]) * (100 if words.is_fraction(name) else 1)
     band = values.std(0, ddof=1) if len(curves) > 1 else None
-    return figures.Line("", np.array(common), values.mean(0), colour, dashed=name.startswith("train/"), band=band)
+    return figures.Line(label, np.array(common), values.mean(0), colour, dashed=name.startswith("train/"), band=band)
 
 
 def _title(found: Sequence[Run]) -> str:

@@ -29,7 +29,7 @@ def same(a, b):
 
 def numbered(n):
     """A source whose records carry their number."""
-    return Source(Info(("a",), n), lambda i: {"image": np.full((2, 2, 3), i % 256, np.uint8), "label": i})
+    return Source(Info(("a",) * n, n), lambda i: {"image": np.full((2, 2, 3), i % 256, np.uint8), "label": i})
 
 
 def plain(example, rng=None):
@@ -157,7 +157,7 @@ def test_a_failing_record_is_named(kind, error, kind_of_error, message):
 def sometimes(bad, index):
     if index in bad:
         raise OSError("damaged")
-    return {"image": np.full((2, 2, 3), index, np.uint8), "label": index}
+    return {"image": np.full((2, 2, 3), index % 256, np.uint8), "label": index}
 
 
 @pytest.mark.parametrize("kind", ["thread", "process"])
@@ -176,6 +176,18 @@ def test_too_many_unreadable_records_stop_the_run():
     source = Source(Info(("a",) * 20, 20), partial(sometimes, range(20)), file_name)
     with pytest.raises(UserError, match="records after it cannot be read"):
         take(1, plain, source, unreadable=50)
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_that_is_no_class_is_named(label):
+    source = Source(Info(("a", "b", "c"), 8), lambda i: {"image": np.zeros((2, 2, 3), np.uint8), "label": label}, file_name)
+    with pytest.raises(UserError, match=r"photos/\d.jpg: its label is"):
+        take(1, plain, source, workers=1)
+
+
+def test_every_unreadable_record_is_found():
+    source = Source(Info(("a",) * 600, 600), partial(sometimes, (13, 599)), file_name)
+    assert list(_pipeline.unreadable(source, seconds=60)) == ["photos/13.jpg", "photos/599.jpg"]
 
 
 def test_evaluation_never_skips():
