@@ -84,7 +84,7 @@ def guard() -> None:
 
 
 def check() -> None:
-    made_up = ["name=fake", "train=train", "val=val", "size=224", "num_examples=512", "num_classes=1000", "batch_size=64"]
+    made_up = ["name=fake", "train=train", "val=val", "size=224", "num_examples=128", "num_classes=1000", "batch_size=64"]
     command = [sys.executable, "launch.py", "check", "--config=experiments/resnet_imagenet.py", *(f"--config.data.{x}" for x in made_up)]
     times = []
     for _ in range(ROUNDS.value):

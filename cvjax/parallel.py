@@ -107,40 +107,31 @@ def rows(batch_size: int) -> jax.Array:
 
 def replicas_agree(tree: Any) -> bool:
     """True when all devices hold bit-identical copies of every leaf."""
-    return not disagreeing(replicas(tree))
-
-
-def replicas(tree: Any) -> Any:
-    """Each leaf as the list of its copies on the local devices."""
-    return jax.tree.map(lambda leaf: [shard.data for shard in leaf.addressable_shards], tree)
+    return not disagreeing(tree)
 
 
 def snapshot(tree: Any) -> Any:
-    """`replicas`, copied by the devices while the host goes on: the next step overwrites the originals."""
-    return jax.tree.map(lambda leaf: [jax.device_put(s.data, s.device, may_alias=False) for s in leaf.addressable_shards], tree)
+    """The tree in arrays of its own, copied by the devices while the host goes on: the next step overwrites the originals."""
+    return jax.device_put(tree, jax.tree.map(lambda leaf: leaf.sharding, tree), may_alias=False)
 
 
-def disagreeing(replicas: Any) -> list[str]:
+def disagreeing(tree: Any) -> list[str]:
     """Paths of the leaves of which the devices hold different copies, as "stats/norm/mean"."""
 
-    def agree(copies: list[jax.Array]) -> bool:
-        first, *others = (np.asarray(copy).tobytes() for copy in copies)
+    def agrees(leaf: jax.Array) -> bool:
+        first, *others = (np.asarray(shard.data).tobytes() for shard in leaf.addressable_shards)
         return all(other == first for other in others)
 
-    leaves = jax.tree.leaves_with_path(replicas, is_leaf=_is_list)
-    return [jax.tree_util.keystr(path, simple=True, separator="/") for path, copies in leaves if not agree(copies)]
+    leaves = jax.tree.leaves_with_path(tree)
+    return [jax.tree_util.keystr(path, simple=True, separator="/") for path, leaf in leaves if not agrees(leaf)]
 
 
-def one_replica(replicas: Any) -> Any:
+def one_replica(tree: Any) -> Any:
     """NumPy arrays. Raises UserError when devices have drifted apart, which a forgotten sum over devices does without a word."""
-    odd = disagreeing(replicas)
+    odd = disagreeing(tree)
     if odd:
         raise UserError(f"devices hold different values of {odd[0]} and {len(odd) - 1} more; BatchNorm must be cvjax.layers.norm's")
-    return jax.tree.map(lambda copies: np.asarray(copies[0]), replicas, is_leaf=_is_list)
-
-
-def _is_list(node: Any) -> bool:
-    return isinstance(node, list)
+    return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0)), tree)
 
 
 def agree_to_stop(received: list[int], step: int) -> bool:

@@ -94,7 +94,7 @@ def _loop(e: Experiment, update: Callable, state: State, memory: dict, evaluator
         window.append((number, values))
         clock.step(e.loading.batch_size)
         if number == first + 1:
-            parallel.one_replica(parallel.replicas(state))
+            parallel.one_replica(state)
         stopping = (parallel.agree_to_stop(stop, number) or 0 < STOP_AFTER <= number) and number < total
         evaluating = due(number, eval_every, last=number == total)
         saving = due(number, save_every, last=stopping or number == total)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cvjax import checkpoint, parallel
+from cvjax import parallel
 from cvjax.checkpoint import Checkpoints, digest
 from cvjax.errors import UserError
 from cvjax.state import State
@@ -141,10 +141,11 @@ def test_a_full_disk_is_told_and_earlier_checkpoints_stay(tmp_path, monkeypatch)
     assert digest(restore(tmp_path)[0]) == digest(state(10))
 
 
-def test_devices_that_drifted_apart_are_not_saved(tmp_path, monkeypatch):
+def test_devices_that_drifted_apart_are_not_saved(tmp_path):
     good = state(10)
-    copies = parallel.snapshot(good)
-    copies.stats["mean"][1] = copies.stats["mean"][1] + 1e-6
-    monkeypatch.setattr(checkpoint.parallel, "snapshot", lambda _: copies)
-    with pytest.raises(UserError, match="different values of stats/mean"):
-        save(tmp_path, 10)
+    mean = good.stats["mean"]
+    copies = [shard.data + 1e-3 * (k == 1) for k, shard in enumerate(mean.addressable_shards)]
+    drifted = jax.make_array_from_single_device_arrays(mean.shape, mean.sharding, copies)
+    with pytest.raises(UserError, match="different values of stats/mean"), Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(good.replace(stats={"mean": drifted}), MEMORY, None)
+        checkpoints.wait()
