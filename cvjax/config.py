@@ -151,8 +151,7 @@ def override(config: ConfigDict, assignments: Iterable[tuple[str, str]]) -> None
 
 def _one_spelling(value: Any) -> Any:
     """A duration as experiment files write it, "15epochs" as "15 epochs", so that equal settings are equal; other values as they are."""
-    match = DURATION.fullmatch(value) if isinstance(value, str) else None
-    return f"{match[1]} {match[2]}s" if match else value
+    return DURATION.sub(r"\1 \2s", value) if isinstance(value, str) and DURATION.fullmatch(value) else value
 
 
 class Reading:
@@ -278,8 +277,7 @@ def read(folder: Path) -> ConfigDict:
     """The resolved config of the run in a folder. Raises UserError when there is none."""
     if not (folder / "config.json").is_file():
         inside = sorted(str(path.parent) for path in folder.glob("*/config.json"))
-        begin = f"train one: python launch.py train --config=... --workdir={folder}"
-        remedy = f"the runs in it: {', '.join(inside[:10])}" if inside else begin
+        remedy = f"the runs in it: {', '.join(inside[:10])}" if inside else "train one: python launch.py train --config=..."
         raise UserError(f"{folder} holds no run (no config.json); {remedy}")
     try:
         return from_json((folder / "config.json").read_text())
