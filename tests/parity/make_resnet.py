@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from filled import fill, image
-from torch import nn
+from torch import library, nn
 from torch.nn.functional import pad
 
 try:
     import torchvision
 except RuntimeError:  # built for another torch: its compiled operators are missing. ResNets use none; names suffice
-    operators = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
-        operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     import torchvision
 
 
