@@ -14,7 +14,7 @@ from cvjax.preprocess import host_eval, host_train
 def training(e: Experiment, start: int, report: Callable[[dict[str, str]], None] = lambda unreadable: None) -> Iterator[dict]:
     """What `step.update` takes as data from a step on: the same for every step number, whenever it is asked for.
 
-    `report` is told of the records that could not be read, by name with the reason, all that were found so far.
+    `report` is told of the records that could not be read, by name with the reason, all that were found so far, when there are new ones.
     """
     if e.loading.cache == "device":
         squares = host_eval(dataclasses.replace(e.pixels, crop_fraction=1.0))  # what host_train makes without a random crop
@@ -35,6 +35,9 @@ def training(e: Experiment, start: int, report: Callable[[dict[str, str]], None]
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     ) as batches:
+        told = 0
         for batch in batches:
-            report(batches.unreadable)
+            if len(batches.unreadable) > told:
+                report(batches.unreadable)
+                told = len(batches.unreadable)
             yield parallel.shard(batch)

@@ -40,7 +40,7 @@ def check(config: ConfigDict, folder: Path | None, say: Callable[[str], None] = 
     say(f"model    {describe.count(state.params):,} parameters, {macs:,} multiply-adds an image")
     say(f"memory   {_memory(e, state)}")
     _shapes(e, state, optimiser, schedule, say)
-    _round_trip(state, folder, size)
+    _round_trip(state, folder)
     say(f"save     a checkpoint of {size / 1e6:.1f} MB reads back as it was written")
     if folder is not None:
         say(f"workdir  {_place(e, folder, size)}")
@@ -55,7 +55,7 @@ def _shapes(e: Experiment, state: State, optimiser: Any, schedule: Callable, say
     say(f"data     train: {e.info.num_examples:,} examples, {len(e.info.classes)} classes; " + _fields(data))
     for reason in found.values():
         say(f"         cannot be read, another stands in for it: {reason}")
-    update = parallel.per_device(step.update(e, optimiser, schedule), (None, 0, 0 if e.loading.cache == "none" else None))
+    update = parallel.per_device(step.update(e, optimiser, schedule), step.data_axes(e))
     _, values = jax.eval_shape(update, state, parallel.rows(e.loading.batch_size), data)
     say(f"train    measures {', '.join(name for name in values if name not in ('lr', 'grad_norm', 'finite'))}")
     for split in (name for name in ("val", "test") if name in e.splits):
@@ -65,7 +65,8 @@ def _shapes(e: Experiment, state: State, optimiser: Any, schedule: Callable, say
         ) as batches:
             batch = parallel.shard(next(batches))
         terms, _ = jax.eval_shape(parallel.per_device(step.evaluation(e), (None, 0)), state, batch)
-        measured[split] = [f"{split}/{name}" for name in (*terms, *(e.task.host_metrics(e.info) or _Nothing()).result())]
+        metrics = e.task.host_metrics(e.info)
+        measured[split] = [f"{split}/{name}" for name in (*terms, *(metrics.result() if metrics is not None else ()))]
         say(f"eval     {split}: {len(e.splits[split]):,} examples; measures {', '.join(measured[split])}")
     if e.training.monitor not in measured["val"]:
         raise UserError(f"config.train.monitor='{e.training.monitor}' is not measured; have: {', '.join(measured['val'])}")
@@ -79,13 +80,6 @@ def readable(e: Experiment, split: str, seconds: float) -> None:
     if bad:
         what = f"{len(bad)} pictures of config.data.{split} cannot be read"
         raise UserError(f"{what}, and evaluation skips none; remove or replace them: {some(list(bad))}")
-
-
-class _Nothing:
-    """A task without metrics on the host."""
-
-    def result(self) -> dict:
-        return {}
 
 
 def _fields(data: dict) -> str:
@@ -119,7 +113,7 @@ def _device_bytes() -> int:
     return limit or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // jax.local_device_count()
 
 
-def _round_trip(state: State, folder: Path | None, size: int) -> None:
+def _round_trip(state: State, folder: Path | None) -> None:
     place = _existing(folder) if folder else Path(tempfile.gettempdir())
     try:
         with tempfile.TemporaryDirectory(dir=place) as name, Checkpoints(Path(name)) as checkpoints:
@@ -132,9 +126,7 @@ def _round_trip(state: State, folder: Path | None, size: int) -> None:
 def _place(e: Experiment, folder: Path, size: int) -> str:
     """What the workdir has room for. Raises UserError when another experiment's run is there or the disk cannot hold the checkpoints."""
     if (folder / "config.json").exists():
-        differing = workdir.differences(workdir.configs.read(folder), e.config)
-        if differing:
-            raise UserError(f"{folder} holds a run of another config ({'; '.join(differing[:5])}); choose another --workdir")
+        workdir.check_config(folder, e)
     needed, free = size * (e.training.keep + 2), shutil.disk_usage(_existing(folder)).free
     if needed > free:
         raise UserError(f"{folder}: {e.training.keep + 2} checkpoints need {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free")

@@ -5,12 +5,15 @@ afterwards Orbax does not see: a flipped bit reads back as another weight. So ea
 nothing is restored whose digests differ: a damaged one is named and set aside, and the one before it is used.
 """
 
+import gc
 import hashlib
 import json
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +24,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from cvjax import parallel
 from cvjax.errors import UserError, disk_error
-from cvjax.state import State
+from cvjax.state import State, flat
 
 
 class Damaged(Exception):
@@ -161,10 +164,13 @@ class Checkpoints:
 
     def _restored(self, step: int, **item: Any) -> Any:
         (name,) = item
-        try:
-            return self._manager.restore(step, args=ocp.args.Composite(**item))[name]
-        except Exception as error:  # Orbax and TensorStore raise many kinds; whatever it is, the files are not what was written
-            raise Damaged(f"its {name} cannot be read: {_reason(error)}") from error
+        with _leftovers_unheard():
+            try:
+                return self._manager.restore(step, args=ocp.args.Composite(**item))[name]
+            except Exception as error:  # Orbax and TensorStore raise many kinds; whatever it is, the files are not what was written
+                damage = Damaged(f"its {name} cannot be read: {_reason(error)}")
+            gc.collect()
+        raise damage
 
     def _set_aside(self, step: int) -> Path:
         """Moves a checkpoint out of the way; nothing is deleted."""
@@ -178,7 +184,7 @@ class Checkpoints:
 
 def digests(tree: Any) -> dict[str, list]:
     """{path: [type, shape, SHA-256 of the bytes]} of every array of a tree."""
-    leaves = {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(tree)}
+    leaves = {path: np.asarray(leaf) for path, leaf in flat(tree).items()}
     with ThreadPoolExecutor() as threads:  # hashlib lets go of Python's lock
         hashes = threads.map(lambda x: _sha256(np.ascontiguousarray(x).view(np.uint8).data if x.size else b""), leaves.values())
         return {path: [str(x.dtype), list(x.shape), digest] for (path, x), digest in zip(leaves.items(), hashes, strict=True)}
@@ -186,7 +192,12 @@ def digests(tree: Any) -> dict[str, list]:
 
 def digest(tree: Any) -> str:
     """One SHA-256 of a whole tree: equal for equal bits under equal paths."""
-    return _sha256(_canonical(digests(tree)))
+    return digest_of(digests(tree))
+
+
+def digest_of(leaves: dict[str, list]) -> str:
+    """The digest of the tree that a manifest's `leaves` describe."""
+    return _sha256(_canonical(leaves))
 
 
 def restore_for_inference(workdir: Path, like: State, which: str) -> tuple[State, int]:
@@ -208,7 +219,7 @@ def restore_for_inference(workdir: Path, like: State, which: str) -> tuple[State
 
 def _check_shapes(saved: dict[str, list], like: State, what: str) -> None:
     """Raises UserError naming the leaves in which a checkpoint and a state differ."""
-    here = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in jax.tree.leaves_with_path(like)}
+    here = flat(like)
     odd = [f"{path} is not in it" for path in here if path not in saved]
     odd += [f"{path} is not in this model" for path in saved if path not in here]
     both = [path for path in here if path in saved and saved[path][1] != list(here[path].shape)]
@@ -218,10 +229,22 @@ def _check_shapes(saved: dict[str, list], like: State, what: str) -> None:
         raise UserError(f"{what} is of another model or optimiser: {'; '.join(odd[:5])}{more}")
 
 
-def _reason(error: Exception) -> str:
-    """The first words of a foreign error, without the objects that some print."""
+@contextmanager
+def _leftovers_unheard() -> Iterator[None]:
+    """At the first array it cannot read, Orbax leaves the others half read; what those say when thrown away is not news."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+
+
+def _reason(error: BaseException) -> str:
+    """The first words of what lies under a foreign error, without the objects that some print."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     words = re.sub(r"<[^<>]*>|\{.*", "", (str(error).strip().splitlines() or [""])[0])
-    return f"{type(error).__name__} {words}"[:160].strip()
+    return f"{type(error).__name__} {words}"[:240].strip()
 
 
 def _canonical(value: Any) -> bytes:

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +25,18 @@ def network(config: ConfigDict, batch_sizes: Iterable[str], say: Callable[[str],
     if not all(sizes):
         raise UserError(f"--batch_sizes={','.join(batch_sizes)}: write whole numbers, as 1,8,32")
     e, assumed = _built(config)
-    image = f"{e.pixels.size}x{e.pixels.size}x{e.pixels.channels}"
     rows = describe.layers(e.model, e.blank())
     table: list[tuple[str, ...]] = [("layer", "output", "parameters", "multiply-adds", "outputs")]
     table += [(row.name or "(the model)", "x".join(map(str, row.output[1:])), *(f"{n:,}" for n in row[2:])) for row in rows]
-    table += [("all", "", *(f"{sum(column):,}" for column in list(zip(*rows, strict=True))[2:]))]
+    table += [("all", "", *_sums(rows))]
     for line in _aligned(table):
         say(line)
     if assumed:
         say(assumed)
-    say(f"\nfor one image of {image}; multiply-adds and outputs of convolutions and matrix products, as papers count them")
+    say(f"\nfor one image of {_image(e)}; multiply-adds and outputs of convolutions and matrix products, as papers count them")
     if jax.default_backend() == "cpu":
         say("measured on one CPU device")
-    for line in _aligned([("batch", "memory", "latency", "images/s"), *(_measured(e, size) for size in sizes)]):
+    for line in _aligned([("batch", "memory", "latency", "images/s"), *_measured(e, sizes)]):
         say(line)
 
 
@@ -52,9 +51,8 @@ def every(folder: Path, say: Callable[[str], None] = print) -> None:
             table.append((path.stem, "", "", "", "", "", str(error)))
             continue
         rows = describe.layers(e.model, e.blank())
-        sums = [f"{sum(column):,}" for column in list(zip(*rows, strict=True))[2:]]
         model = " ".join(str(config.model[key]) for key in ("name", "variant") if key in config.model)
-        table.append((path.stem, model, f"{e.pixels.size}x{e.pixels.size}x{e.pixels.channels}", *sums, assumed))
+        table.append((path.stem, model, _image(e), *_sums(rows), assumed))
     for line in _aligned(table):
         say(line)
 
@@ -69,21 +67,31 @@ def _built(config: ConfigDict) -> tuple[Experiment, str]:
         return made_up, f"1000 classes assumed: {error}"
 
 
-def _measured(e: Experiment, size: int) -> tuple[str, str, str, str]:
-    """Of inference on one device: compiler's memory, median seconds, images per second."""
+def _image(e: Experiment) -> str:
+    return f"{e.pixels.size}x{e.pixels.size}x{e.pixels.channels}"
+
+
+def _sums(rows: list[describe.Layer]) -> list[str]:
+    """Parameters, multiply-adds and outputs of all layers together."""
+    return [f"{sum(column):,}" for column in list(zip(*rows, strict=True))[2:]]
+
+
+def _measured(e: Experiment, sizes: Iterable[int]) -> Iterator[tuple[str, str, str, str]]:
+    """Of inference on one device, for each batch size: compiler's memory, median seconds, images per second."""
     state, _, _ = initial_state(e, restoring=True)
     one = jax.device_put(jax.device_get({"params": state.params, "batch_stats": state.stats}), jax.local_devices()[0])
-    images = jnp.zeros((size, e.pixels.size, e.pixels.size, e.pixels.channels))
-    forward = jax.jit(lambda variables, x: e.model.apply(variables, {"image": x}, train=False)).lower(one, images).compile()
-    memory: Any = forward.memory_analysis()
-    held = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
-    times: list[float] = []
-    while sum(times) < SECONDS or len(times) < 3:
-        start = time.perf_counter()
-        jax.block_until_ready(forward(one, images))
-        times.append(time.perf_counter() - start)
-    latency = statistics.median(times[1:])
-    return str(size), f"{held / 2**20:.1f} MiB", f"{1e3 * latency:.2f} ms", f"{size / latency:,.0f}"
+    for size in sizes:
+        images = jnp.zeros((size, e.pixels.size, e.pixels.size, e.pixels.channels))
+        forward = jax.jit(lambda variables, x: e.model.apply(variables, {"image": x}, train=False)).lower(one, images).compile()
+        memory: Any = forward.memory_analysis()
+        held = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+        times: list[float] = []
+        while sum(times) < SECONDS or len(times) < 3:
+            start = time.perf_counter()
+            jax.block_until_ready(forward(one, images))
+            times.append(time.perf_counter() - start)
+        latency = statistics.median(times[1:])
+        yield str(size), f"{held / 2**20:.1f} MiB", f"{1e3 * latency:.2f} ms", f"{size / latency:,.0f}"
 
 
 def _aligned(table: Sequence[tuple[str, ...]]) -> list[str]:

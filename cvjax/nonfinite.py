@@ -17,15 +17,14 @@ from ml_collections import ConfigDict
 from cvjax import parallel, step, workdir
 from cvjax.build import Experiment, build, initial_state
 from cvjax.errors import UserError
-from cvjax.pretrained import flat
-from cvjax.state import State, key
+from cvjax.state import State, flat, key
 
 FOLDER = "nonfinite"
 
 
 def dump(e: Experiment, state: State, rows: jax.Array, data: Iterator[dict], number: int, folder: Path) -> str:
     """Writes nonfinite/step_<number>.npz: the batch of a step as the network saw it, and the parameters. Returns a line about it."""
-    seen = parallel.per_device(step.seen(e, number - 1), (None, 0, 0 if e.loading.cache == "none" else None))
+    seen = parallel.per_device(step.seen(e, number - 1), step.data_axes(e))
     batch = jax.device_get(seen(state, rows, next(data)))
     variables = {"params": jax.device_get(state.params), "batch_stats": jax.device_get(state.stats)}
     if jax.process_index() == 0:

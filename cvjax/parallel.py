@@ -16,6 +16,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from cvjax.errors import UserError
+from cvjax.state import flat
 
 AXIS = "batch"
 
@@ -122,8 +123,7 @@ def disagreeing(tree: Any) -> list[str]:
         first, *others = (np.asarray(shard.data).tobytes() for shard in leaf.addressable_shards)
         return all(other == first for other in others)
 
-    leaves = jax.tree.leaves_with_path(tree)
-    return [jax.tree_util.keystr(path, simple=True, separator="/") for path, leaf in leaves if not agrees(leaf)]
+    return [path for path, leaf in flat(tree).items() if not agrees(leaf)]
 
 
 def one_replica(tree: Any) -> Any:

@@ -23,6 +23,7 @@ import numpy as np
 
 from cvjax import lookup, torchfile
 from cvjax.errors import UserError, did_you_mean, some
+from cvjax.state import flat
 
 FORMATS = (".safetensors", ".npz", ".pth", ".pt", ".th")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "model_state", "net")  # keys under which people save a network beside other things
@@ -144,11 +145,6 @@ def fitting(file: ModuleType, source: str, here: dict[str, Any]) -> dict[str, np
     arrays = canonical(file, read(source))
     names = {path: file.reference_name(_inner(path)) for path in here}
     return {path: _inward(arrays[name]).astype(np.float32) for path, name in names.items() if name in arrays}
-
-
-def flat(tree: Any) -> dict[str, Any]:
-    """{"params/head/kernel": leaf}"""
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 
 
 def _reference(name: str) -> tuple[ModuleType, dict]:

@@ -29,6 +29,11 @@ class Term(NamedTuple):
     weight: float = 0.0
 
 
+def flat(tree: Any) -> dict[str, Any]:
+    """{"params/head/kernel": leaf}"""
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
 def key(seed: int, stream: str, step: Any) -> Key[Array, ""]:
     """The random key of one purpose ("dropout", "flip") at one step; the same after a resume as in one go."""
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), zlib.crc32(stream.encode())), step)

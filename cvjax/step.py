@@ -42,6 +42,11 @@ def update(e: Experiment, optimiser: optax.GradientTransformation, schedule: Cal
     return step
 
 
+def data_axes(e: Experiment) -> tuple[int | None, ...]:
+    """How `(state, rows, data)` lie on the devices, for `parallel.per_device`: a cached training set is whole on each."""
+    return (None, 0, None if e.loading.cache == "device" else 0)
+
+
 def _unless_broken(old: State, new: State, finite: jax.Array, skip: bool) -> State:
     """`new` where it is finite. Else `old`, and with `skip` the next step; without, its step is negative and it stays as it is.
 

@@ -57,7 +57,7 @@ def _train(e: Experiment, folder: Path) -> dict[str, float]:
         state, memory = checkpoints.restore(state) or (state, memory)
         start = int(state.step)
         provenance.record(folder, e, state, start)
-        update = parallel.per_device(step.update(e, optimiser, schedule), (None, 0, 0 if e.loading.cache == "none" else None), donate=True)
+        update = parallel.per_device(step.update(e, optimiser, schedule), step.data_axes(e), donate=True)
         with Log(folder, total_steps=e.total_steps, start_step=start, steps_per_epoch=e.steps_per_epoch) as log:
             try:
                 evaluator = Evaluator(e)

@@ -9,7 +9,8 @@ import numpy as np
 
 from cvjax import checkpoint
 from cvjax.errors import UserError, did_you_mean
-from cvjax.pretrained import fitting, flat
+from cvjax.pretrained import fitting
+from cvjax.state import flat
 
 LIBRARIES = ("torchvision", "timm", "huggingface")  # said for the reader; the model file knows the names
 

@@ -4,7 +4,6 @@ Each run is a process of its own that is told where to stop (CVJAX_STOP_AFTER), 
 are SHA-256 digests of every array of the state, and the metric lines.
 """
 
-import hashlib
 import json
 import os
 import random
@@ -20,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cvjax.checkpoint import Checkpoints
+from cvjax.checkpoint import Checkpoints, digest_of
 from cvjax.errors import TrainingFailed, UserError
 from cvjax.log import write_json
 from cvjax.workdir import now
@@ -67,7 +66,13 @@ def verify(command: list[str], workdir: Path, say: Callable[[str], None] = print
         proofs.append(
             _proof("devices", worst < TOLERANCE, f"1 device and {jax.device_count()} differ by {worst:.1e} of what a step changes")
         )
-    certificate = {"time": now(), "command": ["python", *sys.argv], "steps": end, "proofs": proofs, "digest": _digest(_leaves(whole, end))}
+    certificate = {
+        "time": now(),
+        "command": ["python", *sys.argv],
+        "steps": end,
+        "proofs": proofs,
+        "digest": digest_of(_leaves(whole, end)),
+    }
     write_json(workdir / "certificate.json", certificate)
     for proof in proofs:
         say(f"{'proved' if proof['holds'] else 'BROKEN'}  {proof['name']}: {proof['detail']}")
@@ -110,11 +115,6 @@ def _wait_for_a_start(folder: Path, process: subprocess.Popen) -> None:
 def _leaves(folder: Path, step: int) -> dict:
     with Checkpoints(folder) as checkpoints:
         return checkpoints.manifest(step)["leaves"]
-
-
-def _digest(leaves: dict) -> str:
-    """One SHA-256 of the end of a run, as `checkpoint.digest` gives it."""
-    return hashlib.sha256(json.dumps(leaves, sort_keys=True).encode()).hexdigest()
 
 
 def _state(folder: Path, step: int) -> list[np.ndarray]:

@@ -82,9 +82,7 @@ def claim(folder: Path, e: Experiment) -> dict | None:
     Raises UserError when the folder holds another experiment, naming the keys that differ.
     """
     if (folder / "config.json").exists() and any((folder / "checkpoints").glob("*")):
-        differing = differences(configs.read(folder), e.config)
-        if differing:
-            raise UserError(f"{folder} holds a run of another config ({'; '.join(differing[:5])}); choose another --workdir")
+        check_config(folder, e)
         if read_info(folder) != e.info:
             raise UserError(f"{folder} was trained on other data: classes or number of examples differ; choose another --workdir")
         if (folder / "status.json").exists():
@@ -97,6 +95,13 @@ def claim(folder: Path, e: Experiment) -> dict | None:
         write_json(folder / "config.json", json.loads(configs.to_json(e.config)))
         write_json(folder / "info.json", dataclasses.asdict(e.info))
     return None
+
+
+def check_config(folder: Path, e: Experiment) -> None:
+    """Raises UserError when the run in a folder is of another experiment, naming the keys that differ."""
+    differing = differences(configs.read(folder), e.config)
+    if differing:
+        raise UserError(f"{folder} holds a run of another config ({'; '.join(differing[:5])}); choose another --workdir")
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:

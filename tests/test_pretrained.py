@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 from cvjax import lookup, pretrained
 from cvjax.errors import UserError
 from cvjax.models import resnet
+from cvjax.state import flat
 
 NAME = "resnet20_cifar10"
 EVERY = [
@@ -26,7 +27,7 @@ def arrays(name=NAME, **settings):
     """Random numbers under every name of a reference network."""
     shapes = pretrained._shapes(resnet.Model(**{**resnet.REFERENCES[name], **settings}))
     rng = np.random.default_rng(0)
-    values = {path: rng.standard_normal(leaf.shape, np.float32) for path, leaf in pretrained.flat(shapes).items()}
+    values = {path: rng.standard_normal(leaf.shape, np.float32) for path, leaf in flat(shapes).items()}
     return {resnet.reference_name(path.partition("/")[2]): pretrained._outward(value) for path, value in values.items()}
 
 
@@ -44,7 +45,7 @@ def test_names_are_torchvisions():
 @pytest.mark.parametrize("name", EVERY)
 def test_every_reference_is_one_to_one(name):
     file, settings = pretrained._reference(name)
-    paths = pretrained.flat(pretrained._shapes(file.Model(**settings)))
+    paths = flat(pretrained._shapes(file.Model(**settings)))
     names = [file.reference_name(path.partition("/")[2]) for path in paths]
     assert len(set(names)) == len(names) and all(file.canonical(name) == name for name in names)
 
