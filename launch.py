@@ -21,10 +21,10 @@ import sys
 from absl import flags
 
 from cvjax.errors import Interrupted, TrainingFailed, UserError, did_you_mean
-from cvjax.verbs import FLAGS_OF, VERBS
+from cvjax.verbs import VERBS
 
 FLAGS = flags.FLAGS
-OURS = {name for names in FLAGS_OF.values() for name in names}
+OURS = {name for _, names in VERBS.values() for name in names}
 
 flags.DEFINE_string("config", None, "Experiment file with its arguments: experiments/resnet_cifar10.py:variant=56,smoke")
 flags.DEFINE_string("workdir", None, "Folder of the run; a run that is there is continued.")
@@ -40,7 +40,8 @@ flags.DEFINE_string("out", None, "Where predict draws its pictures and report wr
 def main(argv: list[str]) -> int:
     try:
         verb, words, assignments = parse(argv)
-        VERBS[verb](FLAGS, words, assignments)
+        function, _ = VERBS[verb]
+        function(FLAGS, words, assignments)
         return 0
     except (UserError, TrainingFailed, Interrupted) as reason:
         print(f"cvjax: {'error: ' * isinstance(reason, UserError)}{reason}", file=sys.stderr)
@@ -72,8 +73,9 @@ def parse(argv: list[str]) -> tuple[str, list[str], list[tuple[str, str]]]:
     if verb not in VERBS:
         problem = f"unknown verb '{verb}'{did_you_mean(verb, VERBS)}" if verb else "no verb"
         raise UserError(f"{problem}; have: {', '.join(VERBS)} (--help explains)")
-    for name in sorted(flag for flag in OURS if FLAGS[flag].present and flag not in FLAGS_OF[verb]):
-        raise UserError(f"--{name} is not for {verb}, which takes {', '.join(f'--{flag}' for flag in FLAGS_OF[verb]) or 'no flag'}")
+    _, taken = VERBS[verb]
+    for name in sorted(flag for flag in OURS if FLAGS[flag].present and flag not in taken):
+        raise UserError(f"--{name} is not for {verb}, which takes {', '.join(f'--{flag}' for flag in taken) or 'no flag'}")
     if words and verb != "predict":
         raise UserError(f"stray word '{words[0]}': {verb} takes flags only")
     return verb, words, [(key, value) for key, _, value in assignments]

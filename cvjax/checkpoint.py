@@ -53,6 +53,7 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self.folder, item_handlers=handlers, options=options)
         self._thread = ThreadPoolExecutor(1, "cvjax-checkpoint")
         self._saving: Future | None = None
+        self._room: Any = None  # the arrays of the last save, to copy the next one into
 
     def __enter__(self) -> Self:
         return self
@@ -82,13 +83,13 @@ class Checkpoints:
             UserError: the disk is full or the devices hold different values; here, or at the next `save` or `wait`.
         """
         self.wait()
-        step, copies = int(state.step), parallel.snapshot(state)
+        step, copies = int(state.step), parallel.snapshot(state, self._room)
         self._saving = self._thread.submit(self._write, step, copies, dict(memory), monitored)
         if jax.process_count() > 1:
             self.wait()  # all processes write one checkpoint together, step by step
 
     def _write(self, step: int, copies: Any, memory: dict, monitored: float | None) -> None:
-        state = parallel.one_replica(copies)
+        state = self._room = parallel.one_replica(copies)
         content = {"memory": memory, "leaves": digests(state)}
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), manifest=ocp.args.JsonSave({**content, "sha256": _sha256(_canonical(content))})

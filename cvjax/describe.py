@@ -106,9 +106,8 @@ def _operations(jaxpr: Jaxpr, around: str = "", turns: int = 1) -> Iterator[Oper
         elif eqn.primitive.name == "while":
             yield from _operations(eqn.params["body_jaxpr"].jaxpr, stack, turns * _turns(eqn))
         else:
-            repeated = eqn.params["length"] if eqn.primitive.name == "scan" else _devices(eqn)
             for inner in _inside(eqn):
-                yield from _operations(inner, stack, turns * repeated)
+                yield from _operations(inner, stack, turns * _repeats(eqn))
             if eqn.outvars:
                 yield Operation(_module(stack), getattr(_array(eqn.outvars[0]), "shape", ()))
 
@@ -142,8 +141,15 @@ def _turns(eqn: JaxprEqn) -> int:
     return max(0, int(limit.val) - int(start.val)) if by_one and isinstance(start, Literal) else 1
 
 
-def _devices(eqn: JaxprEqn) -> int:
-    return eqn.params["axis_size"] if eqn.primitive.name == "xla_pmap" else 1
+def _repeats(eqn: JaxprEqn) -> int:
+    """How often the programs inside an operation run: a scan's steps; a pmap's (a shard_map's) devices, each on its part."""
+    match eqn.primitive.name:
+        case "scan":
+            return eqn.params["length"]
+        case "shard_map":
+            return eqn.params["mesh"].size
+        case _:
+            return 1
 
 
 def _module(stack: str) -> str:

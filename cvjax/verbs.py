@@ -99,16 +99,6 @@ def list_(flags: Any, words: list[str], assignments: Assignments) -> None:
     print(listing.listing())
 
 
-FLAGS_OF = {
-    "train": ("config", "workdir", "rerun", "init"), "eval": ("config", "workdir", "init", "checkpoint", "split"),
-    "predict": ("workdir", "checkpoint", "out"), "check": ("config", "workdir", "rerun", "init"),
-    "describe": ("config", "rerun", "all", "batch_sizes"), "verify": ("config", "workdir", "rerun", "init"),
-    "replay": ("workdir",), "report": ("workdir", "out"), "list": (),
-}  # fmt: skip
-VERBS = {"train": train, "eval": eval, "predict": predict, "check": check, "describe": describe, "verify": verify, "replay": replay,
-         "report": report, "list": list_}  # fmt: skip
-
-
 def _experiment(flags: Any, verb: str, assignments: Assignments) -> ConfigDict:
     """The config of --config, of the run --rerun or of the run in --workdir, with what the command line sets, its names checked."""
     if flags.config and flags.rerun:
@@ -119,23 +109,26 @@ def _experiment(flags: Any, verb: str, assignments: Assignments) -> ConfigDict:
     else:
         path, _, arg = _needed(flags, "config", verb).partition(":")
         config = load(path, arg)
-    names = [(key, value) for key, value in assignments if key.endswith(".name")]
-    others = [(key, value) for key, value in assignments if not key.endswith(".name")]
-    override(config, names)
-    forget_leftovers(config, names)
-    override(config, others + ([("init", flags.init)] if flags.init else []))
-    check_names(config)
-    return config
+    return _assigned(config, assignments + ([("init", flags.init)] if flags.init else []))
 
 
 def _run(flags: Any, verb: str, assignments: Assignments) -> tuple[Path, ConfigDict]:
     """The run in --workdir and its config."""
     workdir = Path(_needed(flags, "workdir", verb))
-    config = read(workdir)
-    override(config, assignments)
-    check_names(config)
+    config = _assigned(read(workdir), assignments)
     _wake()
     return workdir, config
+
+
+def _assigned(config: ConfigDict, assignments: Assignments) -> ConfigDict:
+    """The config with these values: names first, since another model or data set has other settings. All names are checked."""
+    names = [(key, value) for key, value in assignments if key.endswith(".name")]
+    others = [(key, value) for key, value in assignments if not key.endswith(".name")]
+    override(config, names)
+    forget_leftovers(config, names)
+    override(config, others)
+    check_names(config)
+    return config
 
 
 def _wake() -> None:
@@ -151,3 +144,17 @@ def _needed(flags: Any, name: str, verb: str) -> str:
     if not value:
         raise UserError(f"{verb} needs --{name}=...")
     return str(value)
+
+
+# Verb: what does it, and the flags that it takes.
+VERBS = {
+    "train": (train, ("config", "workdir", "rerun", "init")),
+    "eval": (eval, ("config", "workdir", "init", "checkpoint", "split")),
+    "predict": (predict, ("workdir", "checkpoint", "out")),
+    "check": (check, ("config", "workdir", "rerun", "init")),
+    "describe": (describe, ("config", "rerun", "all", "batch_sizes")),
+    "verify": (verify, ("config", "workdir", "rerun", "init")),
+    "replay": (replay, ("workdir",)),
+    "report": (report, ("workdir", "out")),
+    "list": (list_, ()),
+}

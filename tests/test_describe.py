@@ -57,6 +57,12 @@ def test_multiply_adds_by_hand(function, count):
     assert multiply_adds(Net(function), X) == count
 
 
+@pytest.mark.parametrize("devices", [1, 2, 8])
+def test_a_pmap_counts_every_device(devices):
+    mapped = jax.pmap(matmul, devices=jax.devices()[:devices])
+    assert multiply_adds(Net(mapped), {"x": jax.ShapeDtypeStruct((devices, 8, 8, 6), jnp.float32)}) == devices * PRODUCT // 2
+
+
 @pytest.mark.parametrize(("kw", "count", "learned"), [
     (dict(features=4, size=3), 2 * 8 * 8 * 4 * 9 * 6, 9 * 6 * 4),
     (dict(features=20, size=3, stride=2), 2 * 4 * 4 * 20 * 9 * 6, 9 * 6 * 20),
