@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from cvjax import describe, parallel, step, workdir
 from cvjax.batches import training
-from cvjax.build import Experiment, build, initial_state
+from cvjax.build import Experiment, build, check_builds, initial_state
 from cvjax.checkpoint import Checkpoints
 from cvjax.data import _pipeline
 from cvjax.errors import UserError, some
@@ -136,3 +136,18 @@ def _place(e: Experiment, folder: Path, size: int) -> str:
 def _existing(folder: Path) -> Path:
     """The folder, or the nearest above it that exists."""
     return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+
+
+def studies_runs(listed: Iterable[tuple[str, ConfigDict]]) -> None:
+    """Builds every run of a study, shapes only. Raises UserError naming the first that cannot be."""
+    traced = set()
+    for name, config in listed:
+        try:
+            e = build(config)
+            told = config.to_dict()
+            parts = repr([told[section] for section in ("task", "model", "data", "image", "optim")])
+            if parts not in traced:
+                check_builds(e)
+                traced.add(parts)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error

@@ -5,10 +5,8 @@ keyword arguments of one function each, so a signature is the schema: a typo, a 
 that names the key. This file is also all that an experiment may import from cvjax; it must stay free of JAX.
 """
 
-import ast
 import inspect
 import json
-import math
 import re
 import traceback
 import types
@@ -21,6 +19,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from cvjax.errors import UserError, did_you_mean
+from cvjax.values import alike, parse, typed
 
 DURATION = re.compile(r"\s*(\d+\.?\d*(?:e\d+)?|\.\d+)\s*(epoch|step)s?\s*")
 
@@ -51,8 +50,12 @@ def args(arg: str | None, **defaults: Any) -> types.SimpleNamespace:
             raise UserError(f"unknown config argument '{key}'{did_you_mean(key, defaults)}; this file takes: {_signature(defaults)}")
         if not equals and defaults[key] is not False:
             raise UserError(f"config argument '{key}' needs a value: {key}=...")
-        values[key] = _parse(text if equals else "true", type(defaults[key]), f"config argument '{key}'")
+        values[key] = parse(text if equals else "true", type(defaults[key]), f"config argument '{key}'")
     return types.SimpleNamespace(**values)
+
+
+def _signature(defaults: dict) -> str:
+    return ", ".join(key if value is False else f"{key}={value}" for key, value in defaults.items())
 
 
 def smoke(config: ConfigDict, **model: Any) -> ConfigDict:
@@ -94,6 +97,20 @@ def fake_data(config: ConfigDict) -> ConfigDict:
 
 def load(path: str, arg: str | None = None) -> ConfigDict:
     """Runs `get_config(arg)` of an experiment file. Raises UserError when there is no such file or function."""
+    config = run(path, lambda module: _get_config(module, path, arg))
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"{path}: get_config returned {type(config).__name__}, not a config; end it with `return config`")
+    return config
+
+
+def _get_config(module: types.ModuleType, path: str, arg: str | None) -> Any:
+    if not hasattr(module, "get_config"):
+        raise UserError(f"{path} has no get_config(arg): an experiment file defines one that returns a config")
+    return module.get_config(arg) if inspect.signature(module.get_config).parameters else module.get_config()
+
+
+def run(path: str, function: Callable[[types.ModuleType], Any]) -> Any:
+    """`function` of a Python file as a module. What the file raises becomes a UserError that names the line."""
     file = Path(path)
     if not file.is_file():
         folder = file.parent if file.parent.is_dir() and file.parent != Path() else Path("experiments")
@@ -105,16 +122,11 @@ def load(path: str, arg: str | None = None) -> ConfigDict:
     module.__file__ = str(file)
     try:
         loader.exec_module(module)
-        if not hasattr(module, "get_config"):
-            raise UserError(f"{path} has no get_config(arg): an experiment file defines one that returns a config")
-        config = module.get_config(arg) if inspect.signature(module.get_config).parameters else module.get_config()
+        return function(module)
     except UserError:
         raise
     except Exception as error:
         raise UserError(f"{path}{_line(error, file)}: {type(error).__name__}: {error}") from error
-    if not isinstance(config, ConfigDict):
-        raise UserError(f"{path}: get_config returned {type(config).__name__}, not a config; end it with `return config`")
-    return config
 
 
 def _line(error: Exception, file: Path) -> str:
@@ -125,13 +137,13 @@ def _line(error: Exception, file: Path) -> str:
     return f", line {lines[-1]}" if lines else ""
 
 
-def override(config: ConfigDict, assignments: Iterable[tuple[str, str]]) -> None:
-    """Sets `optim.lr` to the value written as text, by the type of the value that is there.
+def override(config: ConfigDict, assignments: Iterable[tuple[str, Any]]) -> None:
+    """Sets `optim.lr` to a value, or to one written as text, by the type of the value that is there.
 
     A key that the experiment file leaves at its default is read as a number, true/false or a text; whether there is such a
     key is `schema.check_names`' question. Raises UserError.
     """
-    for key, text in assignments:
+    for key, value in assignments:
         *parents, last = key.split(".")
         section = config
         for name in parents:
@@ -146,7 +158,10 @@ def override(config: ConfigDict, assignments: Iterable[tuple[str, str]]) -> None
         if isinstance(old, ConfigDict):
             raise UserError(f"--config.{key} is a section; set one of its keys: {', '.join(old)}")
         with section.unlocked():
-            section[last] = _one_spelling(_parse(text, type(old), f"--config.{key}", like=old))
+            parsed = (
+                parse(value, type(old), f"--config.{key}", like=old) if isinstance(value, str) else alike(value, old, f"--config.{key}")
+            )
+            section[last] = _one_spelling(parsed)
 
 
 def _one_spelling(value: Any) -> Any:
@@ -201,7 +216,7 @@ def checked(where: str, function: Callable, settings: dict, given: Iterable[str]
     for key, p in ours.items():
         if p.default is p.empty and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD) and key not in settings:
             raise UserError(f"config.{where}.{key} is missing")
-    return {key: _typed(value, hints.get(key, Any), f"config.{where}.{key}") for key, value in settings.items()}
+    return {key: typed(value, hints.get(key, Any), f"config.{where}.{key}") for key, value in settings.items()}
 
 
 def steps(duration: str, steps_per_epoch: int, where: str = "duration") -> int:
@@ -215,62 +230,7 @@ def steps(duration: str, steps_per_epoch: int, where: str = "duration") -> int:
     return round(number)
 
 
-# ---- types
-
-
-def _signature(defaults: dict) -> str:
-    return ", ".join(key if value is False else f"{key}={value}" for key, value in defaults.items())
-
-
-def _parse(text: str, kind: type, where: str, like: Any = None) -> Any:
-    """`text` as a value of type `kind`; tuples are written as `a,b` or `(a, b)`."""
-    if kind is types.NoneType:
-        return _guess(text)
-    if kind is str:
-        return text
-    if kind is bool:
-        if text.lower() in ("true", "1", "yes", "false", "0", "no"):
-            return text.lower() in ("true", "1", "yes")
-    elif kind in (tuple, list):
-        words = [word.strip().strip("\"'") for word in text.strip("()[] ").split(",") if word.strip()]
-        return tuple(_parse(word, type(like[0]), where) if like else _guess(word) for word in words)
-    else:
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    raise UserError(f"{where} must be {_name(kind)}, not '{text}'")
-
-
-def _guess(text: str) -> Any:
-    """A number, a boolean, a tuple such as `2,9` or `(2, 9)`, or the text itself."""
-    try:
-        value = ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
-    except (ValueError, SyntaxError):
-        return tuple(part.strip() for part in text.split(",")) if "," in text else text
-    return tuple(value) if isinstance(value, tuple | list) else value if isinstance(value, int | float) else text
-
-
-def _name(kind: Any) -> str:
-    plain = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", tuple: "a list a,b,c"}
-    return plain.get(kind) or str(kind).replace("typing.", "")
-
-
-def _typed(value: Any, hint: Any, where: str) -> Any:
-    """`value`, when it is what the annotation says (an int will do for a float); plain types only, others pass."""
-    allowed = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
-    plain = tuple(typing.get_origin(kind) or kind for kind in allowed)
-    if not all(kind in (int, float, bool, str, tuple, dict, types.NoneType) for kind in plain):
-        return value
-    if isinstance(value, list):
-        value = tuple(value)
-    if isinstance(value, int) and not isinstance(value, bool) and float in plain and int not in plain:
-        value = float(value)
-    if not isinstance(value, plain) or (isinstance(value, bool) and bool not in plain):
-        raise UserError(f"{where} must be {' or '.join(_name(kind) for kind in plain)}, not {value!r}")
-    if any(isinstance(x, float) and not math.isfinite(x) for x in (value if isinstance(value, tuple) else (value,))):
-        raise UserError(f"{where} is {value}; it must be a finite number")
-    return value
+# ---- on disk
 
 
 def read(folder: Path) -> ConfigDict:

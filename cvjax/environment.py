@@ -1,6 +1,9 @@
 """What must be in the environment before JAX wakes. The launcher calls `prepare`; libraries and notebooks need not."""
 
+import ctypes
 import os
+import signal
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,6 +28,7 @@ def prepare() -> None:
     The number of devices is a power of two, at most 8, so that the usual batch sizes divide by it. XLA runs most
     convolution gradients on one core, so devices are what makes a CPU run parallel.
     """
+    _obey_launcher()
     cache = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{cache}/cvjax/xla")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
@@ -37,6 +41,15 @@ def prepare() -> None:
         os.environ.setdefault("NPROC", "16")
         # Keeps the barriers of layers/conv.py and layers/norm.py alive until XLA fuses; a tenth of a ResNet-20's step.
         _add_flag("xla_disable_hlo_passes", "optimization-barrier-expander,cse_barrier_expander")
+
+
+def _obey_launcher() -> None:
+    """Of a study's run: takes the cores that the launcher gave it, and stops with its state saved when the launcher dies (on Linux)."""
+    if sys.platform == "linux" and "CVJAX_LAUNCHER" in os.environ:
+        os.sched_setaffinity(0, [int(core) for core in os.environ["CVJAX_CORES"].split(",")])
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+        if os.getppid() != int(os.environ["CVJAX_LAUNCHER"]):  # it died before
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _add_flag(name: str, value: str) -> None:

@@ -15,24 +15,7 @@ from typing import Any, Self
 
 import jax
 
-from cvjax.errors import UserError
-
 PERCENT = ("top1", "top5", "mAP", "f1", "accuracy", "mIoU")
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replaces a file in one move, so that a reader or a crash never meets half of it."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(value, indent=1))
-    os.replace(temporary, path)
-
-
-def read_json(path: Path) -> Any:
-    """Raises UserError for a file that is damaged."""
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); bring back a backup, or choose another --workdir") from error
 
 
 def screen(name: str, value: float) -> str:

@@ -16,7 +16,8 @@ from cvjax.data._decode import ENDINGS, DecodeError, Encoded, is_picture
 from cvjax.data._source import decoded
 from cvjax.errors import UserError
 from cvjax.evaluate import Evaluator
-from cvjax.log import summary, write_json
+from cvjax.files import write_json
+from cvjax.log import summary
 from cvjax.preprocess import host_eval
 from cvjax.state import State
 

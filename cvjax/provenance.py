@@ -17,9 +17,8 @@ from cvjax import describe
 from cvjax.build import Experiment
 from cvjax.data._source import Source
 from cvjax.errors import UserError
-from cvjax.log import read_json, write_json
+from cvjax.files import now, read_json, write_json
 from cvjax.state import State
-from cvjax.workdir import now
 
 PACKAGES = ("cvjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 

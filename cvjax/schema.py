@@ -5,10 +5,13 @@ it when the parts are built. Reading names from the source tells a typo in a ten
 """
 
 import ast
+import functools
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
+from cvjax.config import override
 from cvjax.errors import UserError, did_you_mean
 from cvjax.lookup import HERE, names
 
@@ -32,6 +35,17 @@ GIVEN = {  # arguments that are not the user's to set
 PLAIN = ("seed", "init")
 
 
+def assign(config: ConfigDict, assignments: list[tuple[str, Any]]) -> ConfigDict:
+    """The config with these values: names first, since another model or data set has other settings. All names are checked."""
+    names = [(key, value) for key, value in assignments if key.endswith(".name")]
+    others = [(key, value) for key, value in assignments if not key.endswith(".name")]
+    override(config, names)
+    forget_leftovers(config, names)
+    override(config, others)
+    check_names(config)
+    return config
+
+
 def check_names(config: ConfigDict) -> None:
     """Raises UserError for the first section, module or key that there is not, with what was probably meant."""
     for section in config:
@@ -46,7 +60,7 @@ def check_names(config: ConfigDict) -> None:
                 raise UserError(f"config.{section}.{key} is unknown{did_you_mean(key, allowed)}; have: {', '.join(allowed)}")
 
 
-def forget_leftovers(config: ConfigDict, assignments: list[tuple[str, str]]) -> None:
+def forget_leftovers(config: ConfigDict, assignments: list[tuple[str, Any]]) -> None:
     """Where the command line names another model, task or source: drops the file's settings for the one it had named.
 
     What the loop itself reads of the section (splits, batch size, ...) stays.
@@ -72,6 +86,7 @@ def keys(section: str, settings: ConfigDict) -> list[str]:
     return [key for key in found if section not in GIVEN or key not in GIVEN[section]]
 
 
+@functools.cache  # a study asks for every one of its runs
 def _parameters(path: Path, definition: str) -> list[str]:
     """Names of a function's parameters or of a class's annotated fields."""
     for node in ast.parse(path.read_text()).body:

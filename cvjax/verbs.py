@@ -3,6 +3,7 @@
 Each takes the launcher's flags, the words behind the verb, and the `--config.key=value` assignments.
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from cvjax import environment
-from cvjax.config import load, override, read
+from cvjax.config import load, read
 from cvjax.errors import UserError
-from cvjax.schema import check_names, forget_leftovers
+from cvjax.schema import assign
 
 Assignments = list[tuple[str, str]]
 
@@ -109,26 +110,15 @@ def _experiment(flags: Any, verb: str, assignments: Assignments) -> ConfigDict:
     else:
         path, _, arg = _needed(flags, "config", verb).partition(":")
         config = load(path, arg)
-    return _assigned(config, assignments + ([("init", flags.init)] if flags.init else []))
+    return assign(config, assignments + ([("init", flags.init)] if flags.init else []))
 
 
 def _run(flags: Any, verb: str, assignments: Assignments) -> tuple[Path, ConfigDict]:
     """The run in --workdir and its config."""
     workdir = Path(_needed(flags, "workdir", verb))
-    config = _assigned(read(workdir), assignments)
+    config = assign(read(workdir), assignments)
     _wake()
     return workdir, config
-
-
-def _assigned(config: ConfigDict, assignments: Assignments) -> ConfigDict:
-    """The config with these values: names first, since another model or data set has other settings. All names are checked."""
-    names = [(key, value) for key, value in assignments if key.endswith(".name")]
-    others = [(key, value) for key, value in assignments if not key.endswith(".name")]
-    override(config, names)
-    forget_leftovers(config, names)
-    override(config, others)
-    check_names(config)
-    return config
 
 
 def _wake() -> None:
@@ -146,6 +136,31 @@ def _needed(flags: Any, name: str, verb: str) -> str:
     return str(value)
 
 
+def sweep(flags: Any, words: list[str], assignments: Assignments) -> None:
+    from cvjax import study, sweeps
+
+    if bool(flags.study) == bool(flags.sweep):
+        raise UserError("sweep needs --study=FILE.py, or --config=FILE.py with --sweep='optim.lr=[0.1,0.01] seed=range(3)'; not both")
+    if flags.sweep:
+        found, source = sweeps.quick(_experiment(flags, "sweep", assignments), flags.sweep), f"{flags.config} {flags.sweep}"
+    else:
+        if flags.config:
+            raise UserError("--study says which experiment to run; leave --config away")
+        path, _, arg = flags.study.partition(":")
+        found, source = study.load(path, arg), flags.study
+        found = dataclasses.replace(found, base=assign(found.base, assignments))
+    if flags.dry_run:
+        sweeps.dry_run(found)
+    else:
+        sweeps.run(found, source, Path(_needed(flags, "workdir", "sweep")), flags.parallel, flags.retries)
+
+
+def status(flags: Any, words: list[str], assignments: Assignments) -> None:
+    from cvjax import standing
+
+    print(standing.table(Path(_needed(flags, "workdir", "status"))))
+
+
 # Verb: what does it, and the flags that it takes.
 VERBS = {
     "train": (train, ("config", "workdir", "rerun", "init")),
@@ -155,6 +170,9 @@ VERBS = {
     "describe": (describe, ("config", "rerun", "all", "batch_sizes")),
     "verify": (verify, ("config", "workdir", "rerun", "init")),
     "replay": (replay, ("workdir",)),
+    "sweep": (sweep, ("study", "config", "sweep", "workdir", "parallel", "retries", "dry_run")),
+    "compare": (sweep, ("study", "workdir", "parallel", "retries", "dry_run")),
+    "status": (status, ("workdir",)),
     "report": (report, ("workdir", "out")),
     "list": (list_, ()),
 }

@@ -21,8 +21,7 @@ import numpy as np
 
 from cvjax.checkpoint import Checkpoints, digest_of
 from cvjax.errors import TrainingFailed, UserError
-from cvjax.log import write_json
-from cvjax.workdir import now
+from cvjax.files import now, write_json
 
 STEPS = 6
 KILLS = 3

@@ -1,7 +1,6 @@
 """What a run leaves on disk besides checkpoints and metrics: what it is, where it ran, how it stands, what it predicts."""
 
 import dataclasses
-import datetime
 import fcntl
 import json
 import os
@@ -22,7 +21,7 @@ from cvjax.build import Experiment
 from cvjax.data._decode import ENDINGS
 from cvjax.data._source import Info
 from cvjax.errors import UserError
-from cvjax.log import read_json, write_json
+from cvjax.files import now, read_json, write_json
 
 PICTURES = 24
 
@@ -161,10 +160,6 @@ def note_unreadable(folder: Path, found: dict[str, str]) -> None:
         if not known:
             print(f"cvjax: warning: training records cannot be read, others stand in for them; see {path}", file=sys.stderr)
         status(folder, "running", unreadable=count)
-
-
-def now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _flat(tree: dict, prefix: str = "") -> dict:

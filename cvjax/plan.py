@@ -1,0 +1,213 @@
+"""The runs of a study: listed before the first starts, each with a folder of its own. The list never changes once it is written.
+
+    WORKDIR/study.json         what is compared: arms, measured, claims, the paper's numbers
+    WORKDIR/runs.jsonl         a line a run: its arm, seed, settings and the SHA-256 of its config
+    WORKDIR/0003-plain-20,seed=1-5f2c81d0/     an ordinary run, as `train` leaves it
+
+The run folders are the truth; everything else can be made again from the study and from them. Free of JAX.
+"""
+
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from cvjax import config as configs
+from cvjax.errors import UserError
+from cvjax.files import append_line, lines, now, read_json, write_json
+from cvjax.schema import assign
+from cvjax.study import Arm, Study, named
+
+
+@dataclass(frozen=True)
+class Run:
+    """One arm with one seed. `folder`: its name inside the study's folder."""
+
+    index: int
+    arm: str
+    seed: int
+    sets: Arm
+    config: ConfigDict
+    folder: str
+
+    def line(self) -> dict[str, Any]:
+        """What runs.jsonl says of it."""
+        return {"index": self.index, "arm": self.arm, "seed": self.seed, "sets": self.sets, "folder": self.folder,
+                "config": digest(self.config)}  # fmt: skip
+
+
+def runs(study: Study) -> list[Run]:
+    """Every run of a study whose arms are known. Raises UserError naming the arm that cannot be, or two that are the same run."""
+    arms = study.arms if study.search is None else named(study.search.listed())
+    listed: list[Run] = []
+    known: dict[str, str] = {}
+    for arm, sets in arms.items():
+        for seed in study.seeds_of(arm):
+            run = make(study, len(listed), arm, sets if seed is None else {**sets, "seed": seed})
+            what = f"arm '{arm}', seed {run.seed}"
+            if (other := known.setdefault(digest(run.config), what)) != what:
+                raise UserError(f"{other} and {what} are the same run; take one away")
+            listed.append(run)
+    return listed
+
+
+def make(study: Study, index: int, arm: str, sets: Arm) -> Run:
+    """One run. Raises UserError for a setting that does not exist or has the wrong type."""
+    config = study.base.copy_and_resolve_references()
+    try:
+        assign(config, list(sets.items()))
+    except UserError as error:
+        raise UserError(f"arm '{arm}': {str(error).removeprefix('--')}") from error
+    config.lock()
+    seed = config["seed"]
+    name = re.sub(r"[^\w=.,+-]+", "_", f"{arm},seed={seed}")[:80]
+    return Run(index, arm, seed, dict(sets), config, f"{index:04d}-{name}-{digest(config)[:8]}")
+
+
+def digest(config: ConfigDict) -> str:
+    return hashlib.sha256(configs.to_json(config).encode()).hexdigest()
+
+
+# ---- on disk
+
+
+@contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Makes the study's folder and holds its lock. Raises UserError when another launcher holds it, or when it cannot be written."""
+    try:
+        fresh = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / "lock", "a+")
+    except OSError as error:
+        raise UserError(f"--workdir={folder} cannot be written: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise UserError(f"{folder} is in use by {lock.read() or 'another launcher'}; wait for it or stop it") from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()} since {now()}")
+        lock.flush()
+        try:
+            yield
+        except UserError:
+            if fresh and not (folder / "runs.jsonl").exists():
+                (folder / "lock").unlink()
+                folder.rmdir()
+            raise
+
+
+def is_new(folder: Path, listed: list[Run]) -> bool:
+    """Whether nothing of the study is in the folder yet. Raises UserError when another study, or anything else, is."""
+    path = folder / "runs.jsonl"
+    if not path.exists():
+        other = [item.name for item in folder.iterdir() if item.name != "lock"]
+        if other:
+            raise UserError(f"--workdir={folder} holds no study but {other[0]}; choose a folder of its own")
+        return True
+    found, wanted = lines(path), [run.line() for run in listed]
+    for old, new in zip(found, wanted, strict=False):
+        if old != new:
+            what = next(key for key in new if old.get(key) != new[key])
+            then = f"run {new['index']} has {what} {old.get(what)} there, {new[what]} here"
+            raise UserError(f"{folder} holds another study ({then}); choose another --workdir")
+    if len(found) > len(wanted):
+        raise UserError(f"{folder} holds another study of {len(found)} runs, this one has {len(wanted)}; choose another --workdir")
+    if len(found) < len(wanted):
+        print(f"cvjax: warning: {path} is torn after {len(found)} of {len(wanted)} runs; it is written again", file=sys.stderr)
+        return True
+    return False
+
+
+def write(folder: Path, study: Study, source: str, listed: list[Run]) -> None:
+    """Writes the list of runs and the config of each."""
+    for run in listed:
+        place(folder, run)
+    path = folder / "runs.jsonl"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(run.line()) + "\n" for run in listed))
+    os.replace(temporary, path)
+    describe(folder, study, source)
+
+
+def place(folder: Path, run: Run) -> Path:
+    """The run's folder, with its config, from which `train` starts and continues it."""
+    path = folder / run.folder
+    path.mkdir(exist_ok=True)
+    if not (path / "config.json").exists():
+        write_json(path / "config.json", json.loads(configs.to_json(run.config)))
+    return path
+
+
+def describe(folder: Path, study: Study, source: str) -> None:
+    """Writes study.json: what a report needs to know besides the runs."""
+    facts = {
+        "source": source,
+        "measured": list(study.measured),
+        "claims": [dataclasses.asdict(claim) for claim in study.claims],
+        "paper": dataclasses.asdict(study.paper) if study.paper else None,
+        "search": {"goals": dict(study.search.goals), "sampler": study.search.sampler} if study.search else None,
+    }
+    write_json(folder / "study.json", facts)
+
+
+# ---- how a run stands
+
+
+def state(run: Path) -> str:
+    """pending, running, stopped (saved by a signal), interrupted (its process has gone), failed, pruned or finished."""
+    if not (run / "status.json").exists():
+        return "pending"
+    if (run / "pruned.json").exists():
+        return "pruned"
+    status = read_json(run / "status.json")
+    return "interrupted" if status["state"] == "running" and not alive(status) else status["state"]
+
+
+def alive(status: dict[str, Any]) -> bool:
+    """Whether the process that wrote a status still is; of another machine's nobody here knows, and it is believed."""
+    if status["host"] != socket.gethostname():
+        return True
+    try:
+        os.kill(status["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def failures(run: Path) -> list[dict[str, Any]]:
+    """The times that a run's process failed, as `note_failure` wrote them down."""
+    return lines(run / "failures.jsonl")
+
+
+def note_failure(run: Path, code: int) -> str:
+    """Remembers that a run's process ended with a code that means failure, and says why."""
+    status = read_json(run / "status.json") if (run / "status.json").exists() else {}
+    reason = status.get("reason") if status.get("state") == "failed" else ""
+    reason = reason or _last_words(run) or (f"killed by signal {-code}" if code < 0 else f"exit code {code}")
+    append_line(run / "failures.jsonl", {"time": now(), "code": code, "reason": reason})
+    status = {"host": socket.gethostname(), "pid": 0, "heartbeat": now(), **status, "state": "failed", "reason": reason}
+    write_json(run / "status.json", status)
+    return reason
+
+
+def _last_words(run: Path) -> str:
+    """What the process said last, when it ended with an error of one line."""
+    if not (run / "log.txt").exists():
+        return ""
+    said = (run / "log.txt").read_text(errors="replace").splitlines()
+    return said[-1].removeprefix("cvjax: error: ") if said and said[-1].startswith("cvjax: ") else ""

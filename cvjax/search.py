@@ -1,0 +1,89 @@
+"""Search spaces: from where a study draws its arms when it does not list them. Free of JAX and of Optuna, see `trials`."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cvjax.errors import UserError
+
+LISTED = ("random", "sobol")  # samplers that need no result: all their arms are known before the first run
+ADAPTIVE = ("tpe", "cmaes", "nsga2")
+PRUNERS = ("none", "median", "halving", "hyperband", "wilcoxon")
+
+
+@dataclass(frozen=True)
+class Between:
+    """A number from low to high, evenly or (log) evenly in its logarithm; whole numbers when both ends are."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise UserError(f"a search from {self.low} to {self.high}: low must be below high" + ", and above 0 with log=True" * self.log)
+
+    @property
+    def whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def at(self, share: float) -> Any:
+        """The value below which `share` (0-1) of the space lies."""
+        low, high = (math.log(self.low), math.log(self.high + self.whole)) if self.log else (self.low, self.high + self.whole)
+        value = low + share * (high - low)
+        value = math.exp(value) if self.log else value
+        return min(int(value), self.high) if self.whole else float(f"{value:.6g}")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of these values."""
+
+    values: tuple[Any, ...]
+
+    def at(self, share: float) -> Any:
+        return self.values[min(int(share * len(self.values)), len(self.values) - 1)]
+
+
+@dataclass(frozen=True)
+class Search:
+    """Where to look and how.
+
+    space: setting -> Between or Choice. trials: how many arms. sampler: "random" or "sobol", listed before the first run; or
+    "tpe", "cmaes", "nsga2", which learn from finished trials. goals: metric -> "max" or "min"; several need nsga2.
+    pruner: stops trials that look poor by the first goal: "none", "median", "halving", "hyperband", "wilcoxon".
+    """
+
+    space: Mapping[str, Between | Choice]
+    goals: Mapping[str, str]
+    trials: int = 20
+    sampler: str = "tpe"
+    pruner: str = "none"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, words in (("sampler", (*LISTED, *ADAPTIVE)), ("pruner", PRUNERS)):
+            if getattr(self, name) not in words:
+                raise UserError(f"--{name} is '{getattr(self, name)}'; have: {', '.join(words)}")
+        if not self.space:
+            raise UserError("the search has no space; name at least one setting")
+        if self.trials < 1:
+            raise UserError(f"--trials is {self.trials}; it must be at least 1")
+        for metric, way in self.goals.items():
+            if way not in ("max", "min"):
+                raise UserError(f"the goal {metric} is '{way}'; have: max, min")
+        if len(self.goals) > 1 and (self.sampler != "nsga2" or self.pruner != "none"):
+            raise UserError("several goals need --sampler=nsga2 and --pruner=none")
+
+    def listed(self) -> list[dict[str, Any]]:
+        """The arms of a sampler that needs no result."""
+        if self.sampler == "sobol":
+            from scipy.stats import qmc
+
+            points = qmc.Sobol(len(self.space), seed=self.seed).random(1 << (self.trials - 1).bit_length())[: self.trials]
+        else:
+            points = np.random.default_rng(self.seed).random((self.trials, len(self.space)))
+        return [{key: part.at(share) for (key, part), share in zip(self.space.items(), point, strict=True)} for point in points.tolist()]

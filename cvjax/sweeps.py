@@ -1,0 +1,71 @@
+"""Sweeps and comparisons: a study listed, checked, run where it shall run, and reported. The same command again continues it."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from cvjax import plan, study
+from cvjax.errors import UserError
+from cvjax.executors import local
+from cvjax.study import Study
+
+
+def run(found: Study, source: str, folder: Path, parallel: int = 1, retries: int = 1, say: Callable[[str], None] = print) -> None:
+    """Runs what is not finished of a study, and writes its report.
+
+    Args:
+        source: what to say the study came from.
+        parallel: runs at a time, each on its share of the GPUs, or of the cores where there is none.
+        retries: how often a run that failed is started again.
+
+    Raises:
+        UserError: before anything starts: an arm that cannot be built, a folder of another study, another launcher at work.
+        Interrupted: a signal asked to stop and everything is saved.
+    """
+    environment = dict(os.environ)  # before JAX, which the runs do not share with us
+    listed = plan.runs(found)
+    with plan.owned(folder):
+        if plan.is_new(folder, listed):
+            _check(listed)
+            plan.write(folder, found, source, listed)
+        todo = [item for item in listed if local.needed(folder / item.folder, retries)]
+        done = len(listed) - len(todo)
+        say(f"{folder}: {len(listed)} runs" + (f", {done} done before" if done else ""))
+        if todo:
+            local.execute(folder, listed, parallel, retries, environment, say)
+    _report(folder, fresh=bool(todo), say=say)
+
+
+def dry_run(found: Study, say: Callable[[str], None] = print) -> None:
+    """Prints every run and what it sets. Touches nothing."""
+    listed = plan.runs(found)
+    for item in listed:
+        say(f"{item.folder}  " + " ".join(f"{key}={value}" for key, value in item.sets.items()))
+    say(f"{len(listed)} runs")
+
+
+def _check(listed: list[plan.Run]) -> None:
+    """Raises UserError unless every run can be built. On the CPU: the devices are for the runs."""
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    from cvjax import check, environment
+
+    environment.prepare()
+    check.studies_runs((f"arm '{item.arm}'", item.config) for item in listed)
+
+
+def _report(folder: Path, fresh: bool, say: Callable[[str], None]) -> None:
+    from cvjax import report
+
+    if fresh or not (folder / "report.html").exists():
+        report.report([folder])
+    say(f"report: {folder / 'report.html'}")
+
+
+def quick(base: study.ConfigDict, text: str) -> Study:
+    """The study of `--sweep="optim.lr=[1e-3,3e-4] seed=range(3)"`."""
+    arms = study.grid(text)
+    seeds = tuple(dict.fromkeys(arm["seed"] for arm in arms if "seed" in arm))
+    if any(not isinstance(seed, int) for seed in seeds):
+        raise UserError(f"--sweep: seeds are whole numbers, not {seeds}")
+    plain = [{key: value for key, value in arm.items() if key != "seed"} for arm in arms]
+    return Study(base, study.named([arm for number, arm in enumerate(plain) if arm not in plain[:number]]), seeds)
