@@ -29,6 +29,8 @@ from cvjax.files import append_line, lines, now, read_json, write_json
 from cvjax.schema import assign
 from cvjax.study import Arm, Study, named
 
+CLAIM = ("left", "relation", "right", "margin")  # a claim's inequality, taken apart
+
 
 @dataclass(frozen=True)
 class Run:
@@ -156,7 +158,7 @@ def describe(folder: Path, study: Study, source: str) -> None:
     facts = {
         "source": source,
         "measured": list(study.measured),
-        "claims": [dataclasses.asdict(claim) for claim in study.claims],
+        "claims": [dataclasses.asdict(claim) | dict(zip(CLAIM, claim.parts(), strict=True)) for claim in study.claims],
         "paper": dataclasses.asdict(study.paper) if study.paper else None,
         "search": {"goals": dict(study.search.goals), "sampler": study.search.sampler} if study.search else None,
     }

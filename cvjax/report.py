@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cvjax.errors import UserError
-from cvjax.reporting import figures, page, run_page, runs, study, study_page
+from cvjax.reporting import comparison, comparison_page, figures, page, run_page, runs, study, study_page
 
 
 def report(workdirs: str | Path | Sequence[str | Path], out: str | Path | None = None) -> Path:
@@ -39,13 +39,18 @@ def _one(run: runs.Run, folder: Path) -> Path:
 
 
 def _several(found: list[runs.Run], folder: Path) -> Path:
-    studies = study.collect(found)
+    held = comparison.read(folder)
+    studies = study.collect(found, comparison.arm_of(held))
     study.write_csv(studies, folder / "results.csv")
     study.write_markdown(studies, folder / "results.md")
     curves = [panel for one in studies for panel in study_page.panels(one, named=True)]
     if curves:
         figures.png(curves, folder / "curves.png", f"{len(found)} runs")
-    return page.save(folder / "report.html", study_page.build(studies, folder.resolve()))
+    sections = []
+    if held is not None:
+        comparison_page.write(held, folder)
+        sections = comparison_page.sections(held)
+    return page.save(folder / "report.html", study_page.build(studies, folder.resolve(), sections))
 
 
 def _containing(folders: list[Path]) -> Path:

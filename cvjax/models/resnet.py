@@ -61,6 +61,7 @@ class Model(nn.Module):
     shortcut: "A" no parameters (zero-padded where channels grow), "B" projection where the shape changes, "C"
         projections everywhere, "none" the plain twin, "" what the paper uses for the family (CIFAR A, ImageNet B).
     bottleneck: "v1.5" or "v1", where a bottleneck strides (see above); basic blocks have no such choice.
+    width: channels of the first stage, each next has twice as many; 0 as in the paper (64, or 16 for CIFAR).
     zero_init_gamma: start the last BatchNorm scale of each block at 0, so that residual blocks start as identities.
     dtype: of the arithmetic. Parameters, statistics and logits are float32 always.
     """
@@ -69,6 +70,7 @@ class Model(nn.Module):
     variant: int = 20
     shortcut: str = ""
     bottleneck: str = "v1.5"
+    width: int = 0
     zero_init_gamma: bool = False
     dtype: DTypeLike = "float32"
 
@@ -102,7 +104,10 @@ class Model(nn.Module):
             raise ValueError(f"resnet: dtype {self.dtype!r} is no type to compute in; have 'float32', 'bfloat16', 'float16'")
         if self.shortcut == "none" and self.zero_init_gamma:
             raise ValueError("resnet: zero_init_gamma makes a block its shortcut, and a plain net (shortcut 'none') has none")
-        return VARIANTS[self.variant], self.shortcut or VARIANTS[self.variant].shortcut
+        if self.width < 0:
+            raise ValueError(f"resnet: width {self.width}; it must be at least 1, or 0 for the paper's")
+        variant = VARIANTS[self.variant]
+        return variant._replace(width=self.width or variant.width), self.shortcut or variant.shortcut
 
     def _stem(self, x: Float[Array, "b h w c"], variant: Variant, train: bool) -> Float[Array, "b p q d"]:
         """3x3 for CIFAR's three stages; 7x7 stride 2 and 3x3 stride 2 max-pooling for ImageNet's four."""

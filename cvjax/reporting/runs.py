@@ -41,7 +41,7 @@ class Run:
 def find(workdirs: Sequence[Path]) -> list[Run]:
     """Every run in or below the folders, each once. Raises UserError where there is none, or a file is unreadable."""
     paths = [path for workdir in workdirs for path in _below(workdir)]
-    return [_read(path) for path in dict.fromkeys(paths)]
+    return [read(path) for path in dict.fromkeys(paths)]
 
 
 def _below(folder: Path) -> list[Path]:
@@ -60,19 +60,19 @@ def _below(folder: Path) -> list[Path]:
     return found
 
 
-def _read(path: Path) -> Run:
-    status = {name: value for name, value in _json(path / "status.json", {}).items() if value is not None}
+def read(path: Path) -> Run:
+    status = {name: value for name, value in read_json(path / "status.json", {}).items() if value is not None}
     return Run(
         path=path,
-        config=flatten(_json(path / "config.json", {})),
-        starts=_json(path / "run.json", []),
+        config=flatten(read_json(path / "config.json", {})),
+        starts=read_json(path / "run.json", []),
         status=STATUS | status,
-        rows=_lines(path / "metrics.jsonl"),
-        info=_json(path / "info.json", {}),
+        rows=read_lines(path / "metrics.jsonl"),
+        info=read_json(path / "info.json", {}),
     )
 
 
-def _json(path: Path, absent: Any) -> Any:
+def read_json(path: Path, absent: Any) -> Any:
     if not path.exists():
         return absent
     try:
@@ -84,7 +84,7 @@ def _json(path: Path, absent: Any) -> Any:
     return value
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path) -> list[dict[str, Any]]:
     """Lines up to the first that is not whole: a run that is being written, or was killed, ends in a torn line."""
     rows: list[dict[str, Any]] = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,21 +54,27 @@ class Study:
         return [run for group in self.groups for run in group.runs]
 
 
-def collect(found: list[Run]) -> list[Study]:
-    """A study for each data set and task: numbers measured on different data have no common ranking."""
+def collect(found: list[Run], arms: Mapping[Path, str] | None = None) -> list[Study]:
+    """A study for each data set and task: numbers measured on different data have no common ranking.
+
+    arms: names of settings, by the folder of the run; where given, they stand for the keys that differ.
+    """
+    if arms and all(run.path in arms for run in found):
+        return [_study("", found, ["arm"], lambda run, _: arms[run.path])]
     question = [key for key in differing(found) if key in QUESTION]
     members: dict[tuple[str, ...], list[Run]] = {}
     for run in found:
         members.setdefault(tuple(runs.setting(run, key) for key in question), []).append(run)
-    return [_study(", ".join(value for value in values if value not in ("", words.MISSING)), members[values]) for values in members]
+    names = {values: ", ".join(value for value in values if value not in ("", words.MISSING)) for values in members}
+    return [_study(names[values], members[values], differing(members[values]), runs.setting) for values in members]
 
 
-def _study(name: str, found: list[Run]) -> Study:
-    """Groups the runs by configuration, seeds aside, and sorts the groups by their mean best value."""
-    keys, metric = differing(found), runs.main_metric(found)
+def _study(name: str, found: list[Run], keys: list[str], setting: Callable[[Run, str], str]) -> Study:
+    """Groups the runs by what `setting` says of the keys, and sorts the groups by their mean best value."""
+    metric = runs.main_metric(found)
     members: dict[tuple[str, ...], list[Run]] = {}
     for run in found:
-        members.setdefault(tuple(runs.setting(run, key) for key in keys), []).append(run)
+        members.setdefault(tuple(setting(run, key) for key in keys), []).append(run)
     groups = [Group(settings, sorted(group, key=lambda run: runs.setting(run, "seed"))) for settings, group in members.items()]
     return Study(name, keys, sorted(groups, key=lambda group: _rank(group, metric)), metric)
 

@@ -12,14 +12,17 @@ from cvjax.reporting.study import Group, Study, table
 DRAWN = len(figures.SERIES)  # groups with a curve; more cannot be told apart
 
 
-def build(studies: list[Study], folder: Path) -> str:
-    """The HTML of the studies of a report; `folder` is where the page will lie, which runs are named relative to."""
+def build(studies: list[Study], folder: Path, opening: Sequence[page.Markup] = ()) -> str:
+    """The HTML of the studies of a report; `folder` is where the page will lie, which runs are named relative to.
+
+    opening: sections to stand first.
+    """
     found = [run for study in studies for run in study.runs]
     sections = [section for number, study in enumerate(studies) for section in _sections(study, folder, number)]
     if len(studies) > 1:
         overview = f"{len(studies)} data sets or tasks, each with a ranking of its own: {'; '.join(study.name for study in studies)}."
         sections.insert(0, page.element("p", overview, "verdict"))
-    return page.page(_title(found), f"{len(found)} runs in {folder.name}", sections)
+    return page.page(_title(found), f"{len(found)} runs in {folder.name}", [*opening, *sections])
 
 
 def _sections(study: Study, folder: Path, number: int) -> list[page.Markup]:
@@ -125,6 +128,7 @@ def _groups(study: Study) -> page.Markup:
 
 def _every(study: Study, folder: Path) -> page.Markup:
     metric = study.metric
+    settings = {run.path: group.settings for group in study.groups for run in group.runs}
     rows = []
     for run in study.runs:
         top = runs.best(run, metric) if metric else None
@@ -133,7 +137,7 @@ def _every(study: Study, folder: Path) -> page.Markup:
             [
                 _relative(run, folder),
                 runs.setting(run, "seed"),
-                *(runs.setting(run, key) for key in study.keys),
+                *(settings[run.path]),
                 words.value(metric, runs.final(run, metric)) if metric else words.MISSING,
                 words.value(metric, top[0] if top else None) if metric else words.MISSING,
                 state,

@@ -17,7 +17,7 @@ MAY = {
     "tasks": ("tasks", "ops", "metrics", "state", "lettering", "errors"),
     "metrics": ("metrics",),
     "data": ("data", "ops", "errors", "environment"),
-    "reporting": ("reporting", "errors", "lettering"),
+    "reporting": ("reporting", "errors", "lettering", "files"),
 }
 CLOSED_TO_CORE = ("models", "tasks")  # the loop knows no model, task or data source by name
 

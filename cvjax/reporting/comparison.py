@@ -1,0 +1,153 @@
+"""The arms of a study held against each other, against its claims and against the paper."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cvjax.files import lines
+from cvjax.reporting import runs, statistics, words
+from cvjax.reporting.runs import Run
+
+PROBES = "probes.json"  # what a run's probes found: {"layer_response": 0.4}
+Table = tuple[list[str], list[list[str]]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A study's folder. `arms`: name -> seed -> run, None where it has not begun. `measured`: what they are compared by."""
+
+    facts: dict[str, Any]
+    arms: dict[str, dict[int, Run | None]]
+    measured: tuple[str, ...]
+
+    def values(self, arm: str, metric: str) -> dict[int, float]:
+        """Of the finished runs of an arm, by seed."""
+        found = {seed: quantity(run, metric) for seed, run in self.arms[arm].items() if run is not None and run.finished}
+        return {seed: value for seed, value in found.items() if value is not None and np.isfinite(value)}
+
+
+def read(folder: Path) -> Comparison | None:
+    """The comparison in a study's folder; None where there is no study."""
+    if not (folder / "study.json").exists():
+        return None
+    facts = runs.read_json(folder / "study.json", {})
+    arms: dict[str, dict[int, Run | None]] = {}
+    for line in lines(folder / "runs.jsonl"):
+        path = folder / line["folder"]
+        begun = (path / "status.json").exists()
+        arms.setdefault(line["arm"], {})[line["seed"]] = runs.read(path.resolve()) if begun else None
+    found = [run for seeds in arms.values() for run in seeds.values() if run is not None]
+    metric = runs.main_metric(found)
+    return Comparison(facts, arms, tuple(facts["measured"]) or ((runs.headline(found, metric),) if metric else ()))
+
+
+def arm_of(c: Comparison | None) -> dict[Path, str]:
+    """The arm of every run that has begun, by its folder."""
+    return {run.path: arm for arm, seeds in c.arms.items() for run in seeds.values() if run is not None} if c is not None else {}
+
+
+def quantity(run: Run, name: str) -> float | None:
+    """What a run is worth by one measure: its final value, its mean over the last epoch where the name starts with "train/".
+
+    ".../error" is 1 - ".../top1". Other names without a slash are what a probe found.
+    """
+    if name.endswith("/error"):
+        top = quantity(run, f"{name.removesuffix('/error')}/top1")
+        return None if top is None else 1 - top
+    if "/" not in name:
+        return runs.read_json(run.path / PROBES, {}).get(name)
+    if not name.startswith("train/"):
+        return runs.final(run, name)
+    epochs, values = runs.series(run, name)
+    last = values[epochs > epochs[-1] - 1] if len(epochs) else values
+    return float(last.mean()) if len(last) else None
+
+
+def table(c: Comparison) -> Table:
+    """An arm a row: seeds, each measure as mean ± standard deviation with its 95 % interval, the paper's, parameters, time."""
+    numbers = (c.facts["paper"] or {}).get("numbers", {})
+    head = ["arm", "seeds"]
+    for name in c.measured:
+        head += [label(name), "95 %"] + ["paper"] * (name in numbers)
+    rows = []
+    for arm, seeds in c.arms.items():
+        row = [arm, standing(seeds)]
+        for name in c.measured:
+            values = list(c.values(arm, name).values())
+            row += [words.spread(name, values), _interval(name, values)]
+            row += [words.value(name, numbers[name].get(arm))] if name in numbers else []
+        run = next((run for run in seeds.values() if run is not None), None)
+        times = [seconds for run in seeds.values() if run and run.finished and (seconds := runs.wall_seconds(run)) is not None]
+        row += [words.quantity(runs.cost(run, name) if run else None) for name in ("parameters", "multiply_adds")]
+        rows.append([*row, words.duration(float(np.mean(times)) if times else None)])
+    return [*head, "parameters", "multiply-adds", "wall time"], rows
+
+
+def standing(seeds: dict[int, Run | None]) -> str:
+    """ "3" when all have finished, else "1 of 3, 1 failed, 1 pending"."""
+    done = sum(run is not None and run.finished for run in seeds.values())
+    if done == len(seeds):
+        return str(done)
+    states = ["pending" if run is None else run.status["state"] for run in seeds.values() if run is None or not run.finished]
+    return f"{done} of {len(seeds)}, " + ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+
+
+def label(name: str) -> str:
+    return f"{words.split(name)} {words.metric(name)}" if "/" in name else name.replace("_", " ")
+
+
+def _interval(name: str, values: Sequence[float]) -> str:
+    bounds = statistics.interval(values)
+    if bounds is None:
+        return words.MISSING
+    scale = 100 if words.is_fraction(name) else 1
+    return " to ".join(f"{scale * bound:.4g}" for bound in bounds)
+
+
+def tests(c: Comparison) -> Table:
+    """Every arm against the first by the first measure, in pairs of equal seed: difference, p, p after Holm, number of pairs."""
+    head = ["arm", f"{label(c.measured[0])} less that of the first" if c.measured else "", "pairs", "p", "p (Holm)"]
+    first, *others = c.arms
+    if not c.measured or not others:
+        return head, []
+    name = c.measured[0]
+    found = [(arm, statistics.paired(c.values(arm, name), c.values(first, name))) for arm in others]
+    tested = [(arm, differences, p) for arm, differences in found if (p := statistics.sign_flip(differences)) is not None]
+    corrected = statistics.holm([p for _, _, p in tested])
+    rows = [
+        [arm, words.spread(name, differences), str(len(differences)), f"{p:.3g}", f"{q:.3g}"]
+        for (arm, differences, p), q in zip(tested, corrected, strict=True)
+    ]
+    return head, rows
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim and what the runs say of it."""
+
+    name: str
+    says: str
+    verdict: statistics.Verdict
+    evidence: str
+
+
+def claims(c: Comparison) -> list[Judged]:
+    """Every claim of the study with its verdict. UNDECIDED: too few seeds, or an interval that holds both answers."""
+    return [_judge(c, claim) for claim in c.facts["claims"]]
+
+
+def _judge(c: Comparison, claim: dict[str, Any]) -> Judged:
+    left, right = claim["left"], claim["right"]
+    says, metric = f"{label(claim['metric'])}: {claim['says']}", claim["metric"]
+    a, b = c.values(left, metric), c.values(right, metric)
+    if not a or not b:
+        return Judged(claim["name"], says, "UNDECIDED", f"pending: {left if not a else right} has no finished run")
+    differences = statistics.paired(a, b)
+    means = f"{words.value(metric, float(np.mean(list(a.values()))))} against {words.value(metric, float(np.mean(list(b.values()))))}"
+    if len(differences) < 2:
+        return Judged(claim["name"], says, "UNDECIDED", f"{means}; {len(differences)} pair of seeds decides nothing")
+    evidence = f"{means}; difference {words.spread(metric, differences)}, 95 % {_interval(metric, differences)}, n = {len(differences)}"
+    return Judged(claim["name"], says, statistics.verdict(differences, claim["relation"], claim["margin"]), evidence)

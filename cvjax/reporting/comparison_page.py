@@ -1,0 +1,76 @@
+"""How a comparison is written: sections of the HTML page, Markdown, LaTeX, and a table for the terminal."""
+
+from pathlib import Path
+
+from cvjax.reporting import comparison, page
+from cvjax.reporting.comparison import Comparison, Table
+
+COLOUR = {"PASS": "good", "FAIL": "bad", "UNDECIDED": "quiet"}
+INTERVALS = "95 %: bootstrap interval of the mean over seeds. p: paired permutation test (random signs), corrected after Holm."
+
+
+def sections(c: Comparison) -> list[page.Markup]:
+    """What stands first on the page of a study: the claims, the arms, the tests and the paper."""
+    found = []
+    judged = comparison.claims(c)
+    if judged:
+        rows = [[one.name, one.says, page.element("span", one.verdict, COLOUR[one.verdict]), one.evidence] for one in judged]
+        found.append(page.section("Claims", page.table(["claim", "says", "verdict", "evidence"], rows)))
+    head, rows = comparison.table(c)
+    found.append(page.section("Arms", page.table(head, rows, numeric=range(2, len(head))), page.element("p", INTERVALS, "quiet")))
+    head, rows = comparison.tests(c)
+    if rows:
+        found.append(page.section("Against the first arm", page.table(head, rows, numeric=range(1, len(head)))))
+    if c.facts["paper"]:
+        found.append(page.section("The paper", *[page.element("p", line) for line in _paper(c)]))
+    return found
+
+
+def _paper(c: Comparison) -> list[str]:
+    paper = c.facts["paper"]
+    lines = [paper["citation"], f"Protocol: {paper['protocol']}"]
+    return lines + ([f"Not comparable, because {paper['differs']}"] if paper["differs"] else [])
+
+
+def write(c: Comparison, folder: Path) -> None:
+    """comparison.md and comparison.tex."""
+    (folder / "comparison.md").write_text(markdown(c), encoding="utf-8")
+    (folder / "comparison.tex").write_text(latex(comparison.table(c)), encoding="utf-8")
+
+
+def markdown(c: Comparison) -> str:
+    parts = [_markdown(comparison.table(c)), INTERVALS]
+    parts += [_markdown(comparison.tests(c))] if comparison.tests(c)[1] else []
+    judged = comparison.claims(c)
+    if judged:
+        parts.append(_markdown((["claim", "says", "verdict", "evidence"], [[j.name, j.says, j.verdict, j.evidence] for j in judged])))
+    if c.facts["paper"]:
+        parts.append("\n".join(_paper(c)))
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown(table: Table) -> str:
+    head, rows = table
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def latex(table: Table) -> str:
+    """A tabular for a paper's draft; needs the package booktabs."""
+    head, rows = table
+    escaped = [" & ".join(_escape(cell) for cell in line) + r" \\" for line in [head, *rows]]
+    body = "\n".join(["\\toprule", escaped[0], "\\midrule", *escaped[1:], "\\bottomrule"])
+    return f"\\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}\n{body}\n\\end{{tabular}}\n"
+
+
+def _escape(text: str) -> str:
+    special = {"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "±": r"$\pm$", "–": "--", "<": "$<$", ">": "$>$", "\\": r"\textbackslash{}"}
+    return "".join(special.get(letter, letter) for letter in text)
+
+
+def terminal(c: Comparison) -> str:
+    """The arms and the claims, for the end of a sweep."""
+    head, rows = comparison.table(c)
+    widths = [max(len(line[i]) for line in [head, *rows]) for i in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in [head, *rows]]
+    return "\n".join([*lines, *(f"{one.verdict:9} {one.name}: {one.says} ({one.evidence})" for one in comparison.claims(c))])
