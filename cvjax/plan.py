@@ -207,6 +207,15 @@ def note_failure(run: Path, code: int) -> str:
     return reason
 
 
+def note_end(run: Path) -> None:
+    """The same for a run whose process nobody here has seen end: if its status says failed, and that is not written down yet."""
+    if not (run / "status.json").exists():
+        return
+    status, before = read_json(run / "status.json"), failures(run)
+    if status["state"] == "failed" and (not before or before[-1]["time"] < status["heartbeat"]):
+        note_failure(run, 1)
+
+
 def _last_words(run: Path) -> str:
     """What the process said last, when it ended with an error of one line."""
     if not (run / "log.txt").exists():

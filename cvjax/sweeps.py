@@ -2,46 +2,62 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from cvjax import plan, study
 from cvjax.errors import UserError
-from cvjax.executors import local
+from cvjax.executors import local, slurm
 from cvjax.study import Study
 
 
-def run(found: Study, source: str, folder: Path, parallel: int = 1, retries: int = 1, say: Callable[[str], None] = print) -> None:
+@dataclass(frozen=True)
+class Place:
+    """Where runs run: `executor` "local" or "slurm" (with the options of sbatch), how many at a time, how often one that fails."""
+
+    executor: str = "local"
+    slurm: str = ""
+    parallel: int = 1
+    retries: int = 1
+
+
+def run(found: Study, source: str, folder: Path, place: Place, say: Callable[[str], None] = print) -> None:
     """Runs what is not finished of a study, and writes its report.
 
     Args:
         source: what to say the study came from.
-        parallel: runs at a time, each on its share of the GPUs, or of the cores where there is none.
-        retries: how often a run that failed is started again.
 
     Raises:
         UserError: before anything starts: an arm that cannot be built, a folder of another study, another launcher at work.
         Interrupted: a signal asked to stop and everything is saved.
     """
     environment = dict(os.environ)  # before JAX, which the runs do not share with us
-    listed = plan.runs(found)
+    listed, options = plan.runs(found), slurm.options(place.slurm)
+    if place.executor == "slurm":
+        slurm.check(folder, options)
     with plan.owned(folder):
         if plan.is_new(folder, listed):
             _check(listed)
             plan.write(folder, found, source, listed)
-        todo = [item for item in listed if local.needed(folder / item.folder, retries)]
+        todo = [item for item in listed if local.needed(folder / item.folder, place.retries)]
         done = len(listed) - len(todo)
         say(f"{folder}: {len(listed)} runs" + (f", {done} done before" if done else ""))
+        if todo and place.executor == "slurm":
+            slurm.submit(folder, listed, options, place.parallel, place.retries, say)
+            return
         if todo:
-            local.execute(folder, listed, parallel, retries, environment, say)
+            local.execute(folder, listed, place.parallel, place.retries, environment, say)
     _report(folder, fresh=bool(todo), say=say)
 
 
-def dry_run(found: Study, say: Callable[[str], None] = print) -> None:
-    """Prints every run and what it sets. Touches nothing."""
+def dry_run(found: Study, folder: Path, place: Place, say: Callable[[str], None] = print) -> None:
+    """Prints every run and what it sets, and the script for Slurm. Touches nothing."""
     listed = plan.runs(found)
     for item in listed:
         say(f"{item.folder}  " + " ".join(f"{key}={value}" for key, value in item.sets.items()))
     say(f"{len(listed)} runs")
+    if place.executor == "slurm":
+        say(slurm.script(folder, [item.index for item in listed], slurm.options(place.slurm), place.parallel))
 
 
 def _check(listed: list[plan.Run]) -> None:
@@ -55,9 +71,12 @@ def _check(listed: list[plan.Run]) -> None:
 
 def _report(folder: Path, fresh: bool, say: Callable[[str], None]) -> None:
     from cvjax import report
+    from cvjax.reporting import comparison, comparison_page
 
     if fresh or not (folder / "report.html").exists():
         report.report([folder])
+        held = comparison.read(folder)
+        say(comparison_page.terminal(held) if held is not None else "")
     say(f"report: {folder / 'report.html'}")
 
 

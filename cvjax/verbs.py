@@ -149,10 +149,12 @@ def sweep(flags: Any, words: list[str], assignments: Assignments) -> None:
         path, _, arg = flags.study.partition(":")
         found, source = study.load(path, arg), flags.study
         found = dataclasses.replace(found, base=assign(found.base, assignments))
+    folder = Path(_needed(flags, "workdir", "sweep"))
+    place = sweeps.Place(flags.executor, flags.slurm, flags.parallel, flags.retries)
     if flags.dry_run:
-        sweeps.dry_run(found)
+        sweeps.dry_run(found, folder, place)
     else:
-        sweeps.run(found, source, Path(_needed(flags, "workdir", "sweep")), flags.parallel, flags.retries)
+        sweeps.run(found, source, folder, place)
 
 
 def status(flags: Any, words: list[str], assignments: Assignments) -> None:
@@ -170,8 +172,8 @@ VERBS = {
     "describe": (describe, ("config", "rerun", "all", "batch_sizes")),
     "verify": (verify, ("config", "workdir", "rerun", "init")),
     "replay": (replay, ("workdir",)),
-    "sweep": (sweep, ("study", "config", "sweep", "workdir", "parallel", "retries", "dry_run")),
-    "compare": (sweep, ("study", "workdir", "parallel", "retries", "dry_run")),
+    "sweep": (sweep, ("study", "config", "sweep", "workdir", "executor", "slurm", "parallel", "retries", "dry_run")),
+    "compare": (sweep, ("study", "workdir", "executor", "slurm", "parallel", "retries", "dry_run")),
     "status": (status, ("workdir",)),
     "report": (report, ("workdir", "out")),
     "list": (list_, ()),
