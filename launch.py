@@ -21,6 +21,7 @@ import sys
 from absl import flags
 
 from cvjax.errors import Interrupted, TrainingFailed, UserError, did_you_mean
+from cvjax.search import ADAPTIVE, LISTED, PRUNERS
 from cvjax.verbs import VERBS
 
 FLAGS = flags.FLAGS
@@ -37,6 +38,10 @@ flags.DEFINE_string("sweep", None, "Arms of a quick sweep of --config: 'optim.lr
 flags.DEFINE_enum("executor", "local", ["local", "slurm"], "Where the runs of a study run: processes here, or a Slurm job array.")
 flags.DEFINE_string("slurm", "", "Options of sbatch for --executor=slurm: partition=main,time=4:00:00,gpus-per-node=1.")
 flags.DEFINE_integer("parallel", 1, "Runs of a study at a time, each on its share of the GPUs or cores.")
+flags.DEFINE_enum("sampler", None, [*LISTED, *ADAPTIVE], "How a search draws its arms; as the study says when not given.")
+flags.DEFINE_enum("pruner", None, PRUNERS, "What stops trials of a search that look poor.")
+flags.DEFINE_integer("trials", None, "How many arms a search draws.")
+flags.DEFINE_string("storage", "", "URL of an Optuna storage that several machines share; a journal in the workdir when not given.")
 flags.DEFINE_integer("retries", 1, "How often a run of a study that failed is started again.")
 flags.DEFINE_boolean("dry_run", False, "Print the runs of a study, start none and touch nothing.")
 flags.DEFINE_enum("checkpoint", "latest", ["latest", "best"], "Which checkpoint eval and predict use.")

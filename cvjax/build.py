@@ -65,6 +65,7 @@ class Training:
         monitor, mode: the metric that chooses the best checkpoint, and whether "max" or "min" is best.
         patience: stop when the monitored value has not improved for this long; "" never stops early.
         keep: how many of the latest checkpoints stay on disk, besides the best.
+        probes: files of cvjax/probes/ that measure the trained network, at the end; see `cvjax.probe`.
         on_nan: a loss or gradient that is not finite stops the run ("stop"), or its update is left out and counted ("skip").
     """
 
@@ -77,6 +78,7 @@ class Training:
     mode: str = "max"
     patience: str = ""
     keep: int = 2
+    probes: tuple[str, ...] = ()
     on_nan: str = "stop"
 
     def __post_init__(self) -> None:
@@ -273,6 +275,8 @@ def _check(experiment: Experiment) -> None:
     if training:
         for name in ("duration", "log_every", "eval_every", "checkpoint_every", *(["patience"] if e.training.patience else [])):
             e.steps(name)
+    for name in e.training.probes:
+        lookup.find("probes", name)
     if e.loading.cache == "device" and e.augment.on_host:
         raise UserError("config.augment.crop='resized' and randaugment work on the host: set config.data.cache='none'")
     rows = batch // jax.device_count() // e.training.accumulate

@@ -133,6 +133,20 @@ def is_new(folder: Path, listed: list[Run]) -> bool:
     return False
 
 
+def is_new_search(folder: Path, study: Study) -> bool:
+    """The same for a search, whose runs are not known beforehand: it is told by its experiment and its space."""
+    if not (folder / "study.json").exists():
+        return is_new(folder, [])
+    found = read_json(folder / "study.json")["search"]
+    if found is None or found["base"] != digest(study.base) or found["space"] != _space(study):
+        raise UserError(f"{folder} holds another study (its experiment or its space differ); choose another --workdir")
+    return False
+
+
+def _space(study: Study) -> dict[str, str]:
+    return {key: str(part) for key, part in study.search.space.items()} if study.search else {}
+
+
 def write(folder: Path, study: Study, source: str, listed: list[Run]) -> None:
     """Writes the list of runs and the config of each."""
     for run in listed:
@@ -160,7 +174,9 @@ def describe(folder: Path, study: Study, source: str) -> None:
         "measured": list(study.measured),
         "claims": [dataclasses.asdict(claim) | dict(zip(CLAIM, claim.parts(), strict=True)) for claim in study.claims],
         "paper": dataclasses.asdict(study.paper) if study.paper else None,
-        "search": {"goals": dict(study.search.goals), "sampler": study.search.sampler} if study.search else None,
+        "search": {"goals": dict(study.search.goals), "sampler": study.search.sampler, "space": _space(study), "base": digest(study.base)}
+        if study.search
+        else None,
     }
     write_json(folder / "study.json", facts)
 

@@ -130,15 +130,18 @@ def named(arms: Iterable[Arm]) -> dict[str, Arm]:
     plain = [{key.removeprefix("config."): value for key, value in arm.items()} for arm in arms]
     keys = list(dict.fromkeys(key for arm in plain for key in arm))
     telling = [key for key in keys if len({repr(arm.get(key)) for arm in plain}) > 1] or keys
-    names = [",".join(f"{key}={_text(arm[key])}" for key in telling if key in arm) or "base" for arm in plain]
+    names = [",".join(f"{key}={text(arm[key])}" for key in telling if key in arm) or "base" for arm in plain]
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"{names.count(name)} arms are the same: {name}")
     return dict(zip(names, plain, strict=True))
 
 
-def _text(value: Any) -> str:
-    return "-".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+def text(value: Any) -> str:
+    """A value in a name: 0.0003, (1, 2) as 1-2."""
+    if isinstance(value, list | tuple):
+        return "-".join(map(text, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def grid(text: str) -> list[Arm]:

@@ -5,20 +5,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cvjax import plan, study
+from cvjax import plan, study, trials
 from cvjax.errors import UserError
 from cvjax.executors import local, slurm
+from cvjax.search import ADAPTIVE
 from cvjax.study import Study
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where runs run: `executor` "local" or "slurm" (with the options of sbatch), how many at a time, how often one that fails."""
+    """Where runs run: `executor` "local" or "slurm" (with the options of sbatch), how many at a time, how often one that fails.
+
+    storage: of a search, any URL of Optuna's; "" is a journal in the study's folder.
+    """
 
     executor: str = "local"
     slurm: str = ""
     parallel: int = 1
     retries: int = 1
+    storage: str = ""
 
 
 def run(found: Study, source: str, folder: Path, place: Place, say: Callable[[str], None] = print) -> None:
@@ -32,6 +37,17 @@ def run(found: Study, source: str, folder: Path, place: Place, say: Callable[[st
         Interrupted: a signal asked to stop and everything is saved.
     """
     environment = dict(os.environ)  # before JAX, which the runs do not share with us
+    if found.search is not None and found.search.sampler in ADAPTIVE:
+        with plan.owned(folder):
+            fresh: bool | None = _search(found, source, folder, place, environment, say)
+    else:
+        fresh = _listed(found, source, folder, place, environment, say)
+    if fresh is not None:
+        _report(folder, fresh, say)
+
+
+def _listed(found: Study, source: str, folder: Path, place: Place, environment: dict[str, str], say: Callable[[str], None]) -> bool | None:
+    """Runs a study whose arms are known. Returns whether any run had still to run; None when they are left to Slurm."""
     listed, options = plan.runs(found), slurm.options(place.slurm)
     if place.executor == "slurm":
         slurm.check(folder, options)
@@ -44,14 +60,32 @@ def run(found: Study, source: str, folder: Path, place: Place, say: Callable[[st
         say(f"{folder}: {len(listed)} runs" + (f", {done} done before" if done else ""))
         if todo and place.executor == "slurm":
             slurm.submit(folder, listed, options, place.parallel, place.retries, say)
-            return
+            return None
         if todo:
             local.execute(folder, listed, place.parallel, place.retries, environment, say)
-    _report(folder, fresh=bool(todo), say=say)
+    return bool(todo)
+
+
+def _search(found: Study, source: str, folder: Path, place: Place, environment: dict[str, str], say: Callable[[str], None]) -> bool:
+    """Runs a study whose arms are drawn as results come in. Returns whether any trial ran."""
+    assert found.search is not None
+    if place.executor != "local":
+        raise UserError(f"--sampler={found.search.sampler} needs --executor=local; on a cluster start this command on several nodes with "
+                        "one --storage=URL, or use --sampler=sobol")  # fmt: skip
+    if plan.is_new_search(folder, found):
+        corners = [{key: part.at(share) for key, part in found.search.space.items()} for share in (0.0, 0.5, 1.0)]
+        _check([plan.make(found, number, "the space's corner", arm) for number, arm in enumerate(corners)])
+        plan.describe(folder, found, source)
+    return trials.run(found, folder, place.storage, place.parallel, place.retries, environment, say)
 
 
 def dry_run(found: Study, folder: Path, place: Place, say: Callable[[str], None] = print) -> None:
     """Prints every run and what it sets, and the script for Slurm. Touches nothing."""
+    if found.search is not None and found.search.sampler in ADAPTIVE:
+        for key, part in found.search.space.items():
+            say(f"{key}: {part}")
+        say(f"{found.search.trials} trials, drawn by {found.search.sampler} as results come in")
+        return
     listed = plan.runs(found)
     for item in listed:
         say(f"{item.folder}  " + " ".join(f"{key}={value}" for key, value in item.sets.items()))

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from cvjax import nonfinite, parallel, provenance, step, workdir
+from cvjax import nonfinite, parallel, probe, provenance, step, workdir
 from cvjax.batches import training
 from cvjax.build import Experiment, build, initial_state
 from cvjax.check import readable
@@ -191,18 +191,21 @@ def _finish(e: Experiment, state: State, memory: dict, evaluator: Evaluator, fol
     final = final | of_val
     if jax.process_index() == 0:
         workdir.keep_predictions(folder, e, split, rows)
+        probe.run(e, state, folder)
         workdir.status(folder, "finished", step=int(state.step), steps=e.total_steps, best=memory, final=final, reason="")
     return final
 
 
 @contextmanager
 def _watched_signals() -> Iterator[list[int]]:
-    """A list that the first SIGTERM, SIGINT, SIGUSR1 or SIGUSR2 puts its number into; a second signal leaves at once."""
+    """A list that the first SIGTERM, SIGINT, SIGUSR1 or SIGUSR2 puts its number into; a second Ctrl-C leaves at once."""
     received: list[int] = []
 
     def handle(number: int, _: object) -> None:
-        if received:
+        if received and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if received:
+            return  # job managers send more than one
         received.append(number)
         if jax.process_count() > 1:
             os.kill(os.getpid(), signal.SIGTERM)  # JAX's own handler tells the other processes

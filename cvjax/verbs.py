@@ -149,8 +149,11 @@ def sweep(flags: Any, words: list[str], assignments: Assignments) -> None:
         path, _, arg = flags.study.partition(":")
         found, source = study.load(path, arg), flags.study
         found = dataclasses.replace(found, base=assign(found.base, assignments))
+    if found.search is not None:
+        given = {name: getattr(flags, name) for name in ("sampler", "pruner", "trials") if getattr(flags, name) is not None}
+        found = dataclasses.replace(found, search=dataclasses.replace(found.search, **given))
     folder = Path(_needed(flags, "workdir", "sweep"))
-    place = sweeps.Place(flags.executor, flags.slurm, flags.parallel, flags.retries)
+    place = sweeps.Place(flags.executor, flags.slurm, flags.parallel, flags.retries, flags.storage)
     if flags.dry_run:
         sweeps.dry_run(found, folder, place)
     else:
@@ -172,7 +175,24 @@ VERBS = {
     "describe": (describe, ("config", "rerun", "all", "batch_sizes")),
     "verify": (verify, ("config", "workdir", "rerun", "init")),
     "replay": (replay, ("workdir",)),
-    "sweep": (sweep, ("study", "config", "sweep", "workdir", "executor", "slurm", "parallel", "retries", "dry_run")),
+    "sweep": (
+        sweep,
+        (
+            "study",
+            "config",
+            "sweep",
+            "workdir",
+            "sampler",
+            "pruner",
+            "trials",
+            "storage",
+            "executor",
+            "slurm",
+            "parallel",
+            "retries",
+            "dry_run",
+        ),
+    ),
     "compare": (sweep, ("study", "workdir", "executor", "slurm", "parallel", "retries", "dry_run")),
     "status": (status, ("workdir",)),
     "report": (report, ("workdir", "out")),

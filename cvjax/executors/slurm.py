@@ -28,7 +28,8 @@ SCRIPT = """\
 #SBATCH --output={folder}/slurm/%A_%a.out
 cd {root}
 run=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {folder}/slurm/folders.txt)
-srun --unbuffered --kill-on-bad-exit=1 {python} launch.py train --workdir="$run"
+export PYTHONUNBUFFERED=1
+srun --kill-on-bad-exit=1 {python} launch.py train --workdir="$run"
 code=$?
 if [ $code -eq 75 ]; then  # the state is saved: run me again
   scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"

@@ -1,0 +1,246 @@
+"""Searches that learn from finished runs: Optuna proposes by ask-and-tell, this process starts, prunes and tells.
+
+The run folders are the truth (trial.json says what was drawn), the storage a cache of them: a journal in the study's folder that is
+repaired when torn, or any storage of Optuna's by URL, which launchers on many machines can share. The same command goes on where it stood.
+"""
+
+import hashlib
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cvjax import plan
+from cvjax.errors import Interrupted, UserError
+from cvjax.executors import local
+from cvjax.files import append_line, lines, read_json, write_json
+from cvjax.search import Between, Choice, Search
+from cvjax.study import Study, text
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def run(
+    found: Study, folder: Path, storage: str, parallel: int, retries: int, environment: dict[str, str], say: Callable[[str], None]
+) -> bool:
+    """Runs trials until the storage holds as many as the search asks for. Returns whether any ran.
+
+    Raises UserError when the storage cannot be reached, Interrupted when a signal asks to stop.
+    """
+    search = found.search
+    assert search is not None
+    pool = local.Pool(parallel, environment)
+    study = open_storage(search, folder, storage)
+    restore(study, search, folder)
+    running = {folder / trial.user_attrs["folder"]: reattach(study, trial) for trial in unfinished(study, folder)}
+    waiting, asked = list(running), bool(running)
+    with local.watched(pool) as check:
+        while True:
+            check()
+            while not waiting and pool.free() and len(counted(study)) < search.trials:
+                begun = propose(study, found, folder)
+                if begun is None:
+                    break
+                running[begun[0]], asked = begun[1], True
+                waiting.append(begun[0])
+            for path in [path for path in waiting if pool.free() and plan.state(path) != "running"]:
+                waiting.remove(path)
+                if local.needed(path, retries):
+                    pool.start(path)
+                else:
+                    say(tell(study, search, running.pop(path), path))
+            for path in pool.running():
+                if search.pruner != "none" and poor(running[path], search, path):
+                    write_json(path / "pruned.json", {"trial": running[path].number})
+                    pool.stop(path)
+            for path, code in pool.ended():
+                if code and code != Interrupted.exit_code:
+                    plan.note_failure(path, code)
+                if local.needed(path, retries):
+                    waiting.append(path)
+                else:
+                    say(tell(study, search, running.pop(path), path))
+            if not running and not waiting and not pool.busy() and len(counted(study)) >= search.trials:
+                return asked
+            time.sleep(local.POLL)
+
+
+# ---- the storage
+
+
+def open_storage(search: Search, folder: Path, url: str) -> "optuna.Study":
+    """The Optuna study named as the folder, made where there is none. Raises UserError when the storage cannot be reached."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if url:
+        store: Any = url
+    else:
+        path = folder / "trials.journal"
+        repair(path)
+        store = JournalStorage(JournalFileBackend(str(path)))
+    directions: Any = ["maximize" if way == "max" else "minimize" for way in search.goals.values()]
+    try:
+        return optuna.create_study(
+            storage=store, study_name=folder.absolute().name, directions=directions, load_if_exists=True, pruner=_pruner(search)
+        )
+    except Exception as error:  # of SQLAlchemy and of every driver below it
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"--storage={url or folder / 'trials.journal'} cannot be used: {reason}") from error
+
+
+def repair(path: Path) -> None:
+    """Cuts a torn last line off a journal: the next record would be glued to it, and nothing could be read any more."""
+    if not path.exists():
+        return
+    whole = path.read_bytes()
+    kept = whole[: whole.rfind(b"\n") + 1]
+    if kept != whole:
+        print(f"cvjax: warning: {path} ended in a torn line, which is cut off; the run folders know the rest", flush=True)
+        with open(path, "r+b") as file:
+            file.truncate(len(kept))
+
+
+def restore(study: "optuna.Study", search: Search, folder: Path) -> None:
+    """Adds the trials of run folders that the storage does not know, and tells it of finished ones that it thinks are running."""
+    import optuna
+
+    known = {trial.user_attrs.get("folder") for trial in study.get_trials(deepcopy=False)}
+    for line in lines(folder / "runs.jsonl"):
+        path = folder / line["folder"]
+        if line["folder"] in known or not (path / "trial.json").exists():
+            continue
+        values = _values(search, path)
+        params = read_json(path / "trial.json")["params"]
+        state = optuna.trial.TrialState.COMPLETE if values and plan.state(path) == "finished" else optuna.trial.TrialState.RUNNING
+        study.add_trial(
+            optuna.trial.create_trial(
+                params=params, distributions=distributions(search), user_attrs={"folder": line["folder"]}, state=state,
+                values=values if state == optuna.trial.TrialState.COMPLETE else None,
+            )
+        )  # fmt: skip
+
+
+def unfinished(study: "optuna.Study", folder: Path) -> list["optuna.trial.FrozenTrial"]:
+    """The trials that the storage thinks are running, and whose runs lie in this folder."""
+    running = [trial for trial in counted(study) if trial.state.name == "RUNNING"]
+    return [trial for trial in running if (folder / trial.user_attrs["folder"] / "trial.json").exists()]
+
+
+def counted(study: "optuna.Study") -> list["optuna.trial.FrozenTrial"]:
+    """Trials that are a part of the search; those that a dying launcher asked for and never began are none."""
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get("folder")]
+
+
+def reattach(study: "optuna.Study", trial: "optuna.trial.FrozenTrial") -> "optuna.Trial":
+    import optuna
+
+    return optuna.trial.Trial(study, trial._trial_id)
+
+
+# ---- one trial
+
+
+def propose(study: "optuna.Study", found: Study, folder: Path) -> tuple[Path, "optuna.Trial"] | None:
+    """A new trial and its run folder; None when other launchers have begun the last ones meanwhile."""
+    import optuna
+
+    search = found.search
+    assert search is not None
+    study.sampler = _sampler(search, f"{folder.absolute()}/{len(study.get_trials(deepcopy=False))}")
+    trial = study.ask(distributions(search))
+    arm = {key: _value(part, trial.params[key]) for key, part in search.space.items()}
+    run = plan.make(found, trial.number, ",".join(f"{key}={text(value)}" for key, value in arm.items()), arm)
+    trial.set_user_attr("folder", run.folder)
+    if trial.number not in sorted(other.number for other in counted(study))[: search.trials]:
+        trial.set_user_attr("folder", "")
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        return None
+    path = plan.place(folder, run)
+    write_json(path / "trial.json", {"number": trial.number, "params": trial.params})
+    append_line(folder / "runs.jsonl", run.line())
+    return path, trial
+
+
+def distributions(search: Search) -> dict[str, "optuna.distributions.BaseDistribution"]:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    found: dict = {}
+    for key, part in search.space.items():
+        if isinstance(part, Choice):
+            found[key] = CategoricalDistribution([_word(value) for value in part.values])
+        else:
+            kind: Any = IntDistribution if part.whole else FloatDistribution
+            found[key] = kind(part.low, part.high, log=part.log)
+    return found
+
+
+def _word(value: Any) -> Any:
+    """A choice as a storage can hold it."""
+    return value if isinstance(value, int | float | str | bool | None) else str(value)
+
+
+def _value(part: Between | Choice, drawn: Any) -> Any:
+    return next(value for value in part.values if _word(value) == drawn) if isinstance(part, Choice) else drawn
+
+
+def poor(trial: "optuna.Trial", search: Search, path: Path) -> bool:
+    """Reports what the run has measured since the last look, by whole evaluations; whether the pruner would stop it."""
+    (name, _), *_ = search.goals.items()
+    rows = [row for row in lines(path / "metrics.jsonl") if name in row and (not name.startswith("train/") or row["epoch"] % 1 == 0)]
+    known = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
+    for number, row in enumerate(rows, 1):
+        if number not in known:
+            trial.report(row[name], number)
+    return bool(rows) and trial.should_prune()
+
+
+def tell(study: "optuna.Study", search: Search, trial: "optuna.Trial", path: Path) -> str:
+    """Tells Optuna how a run ended. Returns the line for the terminal."""
+    from optuna.trial import TrialState
+
+    state, values = plan.state(path), _values(search, path)
+    if state == "finished" and values:
+        study.tell(trial, values, skip_if_finished=True)
+    elif state == "pruned":
+        study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
+    else:
+        study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+    drawn = " ".join(f"{key}={text(value)}" for key, value in trial.params.items())
+    return f"[{trial.number + 1}/{search.trials}] {drawn}: {'pruned' if state == 'pruned' else local.outcome(path)}"
+
+
+def _values(search: Search, path: Path) -> list[float] | None:
+    """What a finished run is worth by every goal; None where it has no number."""
+    from cvjax.reporting import comparison, runs
+
+    if plan.state(path) != "finished":
+        return None
+    run = runs.read(path)
+    found = [comparison.quantity(run, name) for name in search.goals]
+    return [float(value) for value in found if value is not None] if None not in found else None
+
+
+def _sampler(search: Search, where: str) -> "optuna.samplers.BaseSampler":
+    """A sampler with a seed of its own for every trial: a search that goes on does not repeat its draws."""
+    import optuna
+
+    seed = int(hashlib.sha256(f"{search.seed}/{where}".encode()).hexdigest()[:8], 16)
+    kind = {"tpe": optuna.samplers.TPESampler, "cmaes": optuna.samplers.CmaEsSampler, "nsga2": optuna.samplers.NSGAIISampler}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return kind[search.sampler](seed=seed)
+
+
+def _pruner(search: Search) -> "optuna.pruners.BasePruner":
+    from optuna import pruners
+
+    kinds = {"none": pruners.NopPruner, "median": pruners.MedianPruner, "halving": pruners.SuccessiveHalvingPruner,
+             "hyperband": pruners.HyperbandPruner, "wilcoxon": pruners.WilcoxonPruner}  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some are experimental
+        return kinds[search.pruner]()
