@@ -35,7 +35,7 @@ flags.DEFINE_boolean("all", False, "describe every experiment in experiments/, a
 flags.DEFINE_list("batch_sizes", ["1", "8", "32"], "Batch sizes at which describe measures.")
 flags.DEFINE_string("study", None, "Study file to sweep or compare, as experiments/comparisons/plain_vs_residual.py:small.")
 flags.DEFINE_string("sweep", None, "Arms of a quick sweep of --config: 'optim.lr=[1e-3,3e-4] seed=range(3)'.")
-flags.DEFINE_enum("executor", "local", ["local", "slurm"], "Where the runs of a study run: processes here, or a Slurm job array.")
+flags.DEFINE_enum("executor", "local", ["local", "vmap", "slurm"], "Where runs of a study run: processes, one program, Slurm.")
 flags.DEFINE_string("slurm", "", "Options of sbatch for --executor=slurm: partition=main,time=4:00:00,gpus-per-node=1.")
 flags.DEFINE_integer("parallel", 1, "Runs of a study at a time, each on its share of the GPUs or cores.")
 flags.DEFINE_enum("sampler", None, [*LISTED, *ADAPTIVE], "How a search draws its arms; as the study says when not given.")

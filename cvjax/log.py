@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,6 +121,7 @@ def _bar() -> Any:
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}"),
         refresh_per_second=4,
+        disable=threading.current_thread() is not threading.main_thread(),  # there is one bar on a screen
         transient=True,
     )
 

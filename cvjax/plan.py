@@ -34,7 +34,7 @@ CLAIM = ("left", "relation", "right", "margin")  # a claim's inequality, taken a
 
 @dataclass(frozen=True)
 class Run:
-    """One arm with one seed. `folder`: its name inside the study's folder."""
+    """One arm with one seed. `folder`: its name inside the study's folder. `devices`: how many it is to use, 0 for all it is given."""
 
     index: int
     arm: str
@@ -42,11 +42,12 @@ class Run:
     sets: Arm
     config: ConfigDict
     folder: str
+    devices: int = 0
 
     def line(self) -> dict[str, Any]:
         """What runs.jsonl says of it."""
         return {"index": self.index, "arm": self.arm, "seed": self.seed, "sets": self.sets, "folder": self.folder,
-                "config": digest(self.config)}  # fmt: skip
+                "config": digest(self.config), "devices": self.devices}  # fmt: skip
 
 
 def runs(study: Study) -> list[Run]:
@@ -58,7 +59,7 @@ def runs(study: Study) -> list[Run]:
         for seed in study.seeds_of(arm):
             run = make(study, len(listed), arm, sets if seed is None else {**sets, "seed": seed})
             what = f"arm '{arm}', seed {run.seed}"
-            if (other := known.setdefault(digest(run.config), what)) != what:
+            if (other := known.setdefault(f"{digest(run.config)} {run.devices}", what)) != what:
                 raise UserError(f"{other} and {what} are the same run; take one away")
             listed.append(run)
     return listed
@@ -74,7 +75,7 @@ def make(study: Study, index: int, arm: str, sets: Arm) -> Run:
     config.lock()
     seed = config["seed"]
     name = re.sub(r"[^\w=.,+-]+", "_", f"{arm},seed={seed}")[:80]
-    return Run(index, arm, seed, dict(sets), config, f"{index:04d}-{name}-{digest(config)[:8]}")
+    return Run(index, arm, seed, dict(sets), config, f"{index:04d}-{name}-{digest(config)[:8]}", study.devices.get(arm, 0))
 
 
 def digest(config: ConfigDict) -> str:

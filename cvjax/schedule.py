@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, Int
 
@@ -125,7 +126,9 @@ def check_choice(key: str, value: str, allowed: Sequence[str]) -> None:
 
 
 def check_range(key: str, value: float, low: float, high: float) -> float:
-    """`value`, when it is in [low, high) (NaN never is). Raises UserError."""
+    """`value`, when it is in [low, high) (NaN never is). Raises UserError. What only the device knows was checked before."""
+    if isinstance(value, jax.core.Tracer):
+        return value
     if not low <= value < high:
         limits = f"at least {low:g}" + (f" and below {high:g}" if high < math.inf else " and finite")
         raise config.UserError(f"config.optim.{key} is {value}; it must be {limits}")

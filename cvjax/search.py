@@ -1,5 +1,6 @@
 """Search spaces: from where a study draws its arms when it does not list them. Free of JAX and of Optuna, see `trials`."""
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import numpy as np
 
 from cvjax.errors import UserError
 
-LISTED = ("random", "sobol")  # samplers that need no result: all their arms are known before the first run
+LISTED = ("grid", "random", "sobol")  # samplers that need no result: all their arms are known before the first run
 ADAPTIVE = ("tpe", "cmaes", "nsga2")
 PRUNERS = ("none", "median", "halving", "hyperband", "wilcoxon")
 
@@ -52,7 +53,8 @@ class Choice:
 class Search:
     """Where to look and how.
 
-    space: setting -> Between or Choice. trials: how many arms. sampler: "random" or "sobol", listed before the first run; or
+    space: setting -> Between or Choice; the seed may be one. trials: how many arms. sampler: "grid" (every combination of choices),
+    "random" or "sobol", listed before the first run; or
     "tpe", "cmaes", "nsga2", which learn from finished trials. goals: metric -> "max" or "min"; several need nsga2.
     pruner: stops trials that look poor by the first goal: "none", "median", "halving", "hyperband", "wilcoxon".
     """
@@ -63,6 +65,11 @@ class Search:
     sampler: str = "tpe"
     pruner: str = "none"
     seed: int = 0
+
+    @property
+    def prunes_or_learns(self) -> bool:
+        """Whether what runs have measured decides which others run: then the arms are Optuna's trials."""
+        return self.sampler in ADAPTIVE or self.pruner != "none"
 
     def __post_init__(self) -> None:
         for name, words in (("sampler", (*LISTED, *ADAPTIVE)), ("pruner", PRUNERS)):
@@ -75,11 +82,19 @@ class Search:
         for metric, way in self.goals.items():
             if way not in ("max", "min"):
                 raise UserError(f"the goal {metric} is '{way}'; have: max, min")
+        if self.sampler == "grid":
+            odd = [key for key, part in self.space.items() if not isinstance(part, Choice)]
+            if odd:
+                raise UserError(f"--sampler=grid needs choices, but {odd[0]} is a range; give values, or use --sampler=sobol")
+            object.__setattr__(self, "trials", math.prod(len(part.values) for part in self.space.values() if isinstance(part, Choice)))
         if len(self.goals) > 1 and (self.sampler != "nsga2" or self.pruner != "none"):
             raise UserError("several goals need --sampler=nsga2 and --pruner=none")
 
     def listed(self) -> list[dict[str, Any]]:
         """The arms of a sampler that needs no result."""
+        if self.sampler == "grid":
+            values = [part.values for part in self.space.values() if isinstance(part, Choice)]
+            return [dict(zip(self.space, chosen, strict=True)) for chosen in itertools.product(*values)]
         if self.sampler == "sobol":
             from scipy.stats import qmc
 

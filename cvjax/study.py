@@ -20,14 +20,14 @@ from cvjax.errors import UserError, did_you_mean
 from cvjax.search import Search
 
 Arm = dict[str, Any]
-RELATION = re.compile(r"(\S+)\s*(<=|>=|<|>)\s*(\S+)(?:\s*\+\s*([0-9.]+))?")
+RELATION = re.compile(r"(\S+)\s*(<=|>=|<|>|~)\s*(\S+)(?:\s*\+\s*([0-9.]+))?")
 
 
 @dataclass(frozen=True)
 class Claim:
     """An inequality between the means of two arms: `Claim("degradation", "train/error", "plain-56 > plain-20")`.
 
-    `says` may end in a margin in units of the metric: "res-56 <= res-20 + 0.01".
+    `says` may end in a margin in units of the metric, "res-56 <= res-20 + 0.01"; "one ~ eight + 0.01" says that they differ by no more.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Claim:
         """Left arm, relation, right arm, margin."""
         match = RELATION.fullmatch(self.says.strip())
         if not match:
-            raise UserError(f"claim '{self.name}' says '{self.says}'; write it as 'arm > other arm' with >, >=, < or <=")
+            raise UserError(f"claim '{self.name}' says '{self.says}'; write it as 'arm > other arm' with >, >=, <, <= or ~")
         return match[1], match[2], match[3], float(match[4] or 0)
 
 
@@ -58,6 +58,7 @@ class Study:
 
     base: the experiment. arms: settings of each arm by its name; none where they are searched for.
     seeds: of every arm, or a mapping from arm to its seeds; () leaves the seed to base and arms.
+    devices: how many JAX devices the runs of an arm use, where it says so; this decides speed and should not decide results.
     measured: the metrics to compare; the first decides. Those that start with "train/" are means over the last epoch.
     """
 
@@ -68,7 +69,7 @@ class Study:
     claims: tuple[Claim, ...] = ()
     paper: Paper | None = None
     search: Search | None = None
-    probes: tuple[str, ...] = ()
+    devices: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.arms and self.search is None:
@@ -82,9 +83,9 @@ class Study:
             for arm in numbers:
                 if arm not in self.arms:
                     raise UserError(f"the paper's {metric} names '{arm}'{did_you_mean(arm, self.arms)}; arms: {', '.join(self.arms)}")
-        for arm in self.seeds if isinstance(self.seeds, Mapping) else ():
+        for arm in (*(self.seeds if isinstance(self.seeds, Mapping) else ()), *self.devices):
             if arm not in self.arms:
-                raise UserError(f"seeds name '{arm}'{did_you_mean(arm, self.arms)}; arms: {', '.join(self.arms)}")
+                raise UserError(f"seeds or devices name '{arm}'{did_you_mean(arm, self.arms)}; arms: {', '.join(self.arms)}")
 
     def seeds_of(self, arm: str) -> tuple[int | None, ...]:
         """Seeds of an arm; (None,) where base or arm says it itself."""

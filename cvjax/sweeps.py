@@ -7,14 +7,13 @@ from pathlib import Path
 
 from cvjax import plan, study, trials
 from cvjax.errors import UserError
-from cvjax.executors import local, slurm
-from cvjax.search import ADAPTIVE
+from cvjax.executors import local, slurm, vmap
 from cvjax.study import Study
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where runs run: `executor` "local" or "slurm" (with the options of sbatch), how many at a time, how often one that fails.
+    """Where runs run: `executor` "local", "vmap" or "slurm" (with the options of sbatch), how many at a time, how often one that fails.
 
     storage: of a search, any URL of Optuna's; "" is a journal in the study's folder.
     """
@@ -37,7 +36,7 @@ def run(found: Study, source: str, folder: Path, place: Place, say: Callable[[st
         Interrupted: a signal asked to stop and everything is saved.
     """
     environment = dict(os.environ)  # before JAX, which the runs do not share with us
-    if found.search is not None and found.search.sampler in ADAPTIVE:
+    if found.search is not None and found.search.prunes_or_learns:
         with plan.owned(folder):
             fresh: bool | None = _search(found, source, folder, place, environment, say)
     else:
@@ -51,6 +50,8 @@ def _listed(found: Study, source: str, folder: Path, place: Place, environment: 
     listed, options = plan.runs(found), slurm.options(place.slurm)
     if place.executor == "slurm":
         slurm.check(folder, options)
+    if place.executor == "vmap":
+        vmap.check(listed)
     with plan.owned(folder):
         if plan.is_new(folder, listed):
             _check(listed)
@@ -61,7 +62,9 @@ def _listed(found: Study, source: str, folder: Path, place: Place, environment: 
         if todo and place.executor == "slurm":
             slurm.submit(folder, listed, options, place.parallel, place.retries, say)
             return None
-        if todo:
+        if todo and place.executor == "vmap":
+            vmap.execute(folder, listed, place.parallel, place.retries, environment, say)
+        elif todo:
             local.execute(folder, listed, place.parallel, place.retries, environment, say)
     return bool(todo)
 
@@ -70,8 +73,8 @@ def _search(found: Study, source: str, folder: Path, place: Place, environment: 
     """Runs a study whose arms are drawn as results come in. Returns whether any trial ran."""
     assert found.search is not None
     if place.executor != "local":
-        raise UserError(f"--sampler={found.search.sampler} needs --executor=local; on a cluster start this command on several nodes with "
-                        "one --storage=URL, or use --sampler=sobol")  # fmt: skip
+        what = f"--sampler={found.search.sampler} --pruner={found.search.pruner}"
+        raise UserError(f"{what} runs here only; on a cluster start this command on several nodes with one --storage=URL")
     if plan.is_new_search(folder, found):
         corners = [{key: part.at(share) for key, part in found.search.space.items()} for share in (0.0, 0.5, 1.0)]
         _check([plan.make(found, number, "the space's corner", arm) for number, arm in enumerate(corners)])
@@ -81,7 +84,7 @@ def _search(found: Study, source: str, folder: Path, place: Place, environment: 
 
 def dry_run(found: Study, folder: Path, place: Place, say: Callable[[str], None] = print) -> None:
     """Prints every run and what it sets, and the script for Slurm. Touches nothing."""
-    if found.search is not None and found.search.sampler in ADAPTIVE:
+    if found.search is not None and found.search.prunes_or_learns:
         for key, part in found.search.space.items():
             say(f"{key}: {part}")
         say(f"{found.search.trials} trials, drawn by {found.search.sampler} as results come in")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -29,8 +30,18 @@ STOP_AFTER = int(os.environ.get("CVJAX_STOP_AFTER", 0))  # a step at which to st
 SKIPS = 20  # updates left out in a row (train.on_nan="skip") that end the run
 
 
-def train(config: ConfigDict, folder: Path) -> dict[str, float]:
-    """Trains an experiment in a work folder, or continues it there. Returns the metrics of the final evaluation."""
+def alone(e: Experiment, optimiser: Any, schedule: Callable) -> Callable:
+    """The update `(state, rows, data) -> (state, values)` of one run by itself."""
+    return parallel.per_device(step.update(e, optimiser, schedule), step.data_axes(e), donate=True)
+
+
+def train(config: ConfigDict, folder: Path, update_of: Callable = alone, signals: Callable | None = None) -> dict[str, float]:
+    """Trains an experiment in a work folder, or continues it there. Returns the metrics of the final evaluation.
+
+    Args:
+        update_of: makes the update; `cvjax.together` makes one that several runs share.
+        signals: makes the list that a signal to stop is put into, a context; this process's own signals when not given.
+    """
     e = build(config)
     with workdir.owned(folder):
         done = workdir.claim(folder, e)
@@ -38,7 +49,7 @@ def train(config: ConfigDict, folder: Path) -> dict[str, float]:
             print(f"{folder} is finished, nothing to do. {summary(done)}")
             return done
         try:
-            return _train(e, folder)
+            return _train(e, folder, update_of, signals or _watched_signals)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise disk_error(folder, 2**20) from error
@@ -50,14 +61,14 @@ def train(config: ConfigDict, folder: Path) -> dict[str, float]:
             raise UserError(f"out of memory; lower config.data.batch_size or raise config.train.accumulate ({reason})") from error
 
 
-def _train(e: Experiment, folder: Path) -> dict[str, float]:
+def _train(e: Experiment, folder: Path, update_of: Callable, signals: Callable) -> dict[str, float]:
     memory = {"best": None, "best_step": 0, "skipped": 0}
-    with _watched_signals() as stop, Checkpoints(folder, e.training.keep, e.training.mode, writing=True) as checkpoints:
+    with signals() as stop, Checkpoints(folder, e.training.keep, e.training.mode, writing=True) as checkpoints:
         state, optimiser, schedule = initial_state(e, restoring=bool(checkpoints.steps()))
         state, memory = checkpoints.restore(state) or (state, memory)
         start = int(state.step)
         provenance.record(folder, e, state, start)
-        update = parallel.per_device(step.update(e, optimiser, schedule), step.data_axes(e), donate=True)
+        update = update_of(e, optimiser, schedule)
         with Log(folder, total_steps=e.total_steps, start_step=start, steps_per_epoch=e.steps_per_epoch) as log:
             try:
                 evaluator = Evaluator(e)
@@ -218,4 +229,5 @@ def _watched_signals() -> Iterator[list[int]]:
         yield received
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if not received:  # after a signal ours stay: a second one must not kill what is on its way out
+                signal.signal(number, handler)

@@ -15,7 +15,7 @@ from cvjax import plan
 from cvjax.errors import Interrupted, UserError
 from cvjax.executors import local
 from cvjax.files import append_line, lines, read_json, write_json
-from cvjax.search import Between, Choice, Search
+from cvjax.search import LISTED, Between, Choice, Search
 from cvjax.study import Study, text
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ def run(
     pool = local.Pool(parallel, environment)
     study = open_storage(search, folder, storage)
     restore(study, search, folder)
+    if search.sampler in LISTED:
+        for arm in search.listed():
+            study.enqueue_trial({key: _word(value) for key, value in arm.items()}, skip_if_exists=True)
     running = {folder / trial.user_attrs["folder"]: reattach(study, trial) for trial in unfinished(study, folder)}
     waiting, asked = list(running), bool(running)
     with local.watched(pool) as check:
@@ -154,7 +157,8 @@ def propose(study: "optuna.Study", found: Study, folder: Path) -> tuple[Path, "o
     study.sampler = _sampler(search, f"{folder.absolute()}/{len(study.get_trials(deepcopy=False))}")
     trial = study.ask(distributions(search))
     arm = {key: _value(part, trial.params[key]) for key, part in search.space.items()}
-    run = plan.make(found, trial.number, ",".join(f"{key}={text(value)}" for key, value in arm.items()), arm)
+    name = ",".join(f"{key}={text(value)}" for key, value in arm.items() if key != "seed")
+    run = plan.make(found, trial.number, name, arm)
     trial.set_user_attr("folder", run.folder)
     if trial.number not in sorted(other.number for other in counted(study))[: search.trials]:
         trial.set_user_attr("folder", "")
@@ -233,7 +237,7 @@ def _sampler(search: Search, where: str) -> "optuna.samplers.BaseSampler":
     kind = {"tpe": optuna.samplers.TPESampler, "cmaes": optuna.samplers.CmaEsSampler, "nsga2": optuna.samplers.NSGAIISampler}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return kind[search.sampler](seed=seed)
+        return kind.get(search.sampler, optuna.samplers.RandomSampler)(seed=seed)
 
 
 def _pruner(search: Search) -> "optuna.pruners.BasePruner":

@@ -80,7 +80,7 @@ def tasks(environment):
 def test_an_array_of_every_fate(environment, tmp_path):
     """0 is pre-empted, 1 runs out of time, 2 crashes, 3 is cancelled, 4 is left alone."""
     folder = tmp_path / "study"
-    said = sweep(environment, folder, 5, 400, "partition=low,time=5,cpus-per-task=1,signal=USR2@30", parallel=2)
+    said = sweep(environment, folder, 5, 2000, "partition=low,time=5,cpus-per-task=1,signal=USR2@30", parallel=2)
     job = said.partition("as job ")[2].partition(";")[0]
     preempted, timed, crashed, cancelled, plain = runs(folder)
     cluster.wait(lambda: status(preempted)["step"] > 0 and status(timed)["step"] > 0, 120)
@@ -96,18 +96,18 @@ def test_an_array_of_every_fate(environment, tmp_path):
     assert found["2"] == "FAILED" and found["3"] == "CANCELLED" and len(starts(cancelled)) == 1, found
     for run in (preempted, timed, plain):
         steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines() if '"train/loss"' in line]
-        assert steps == list(range(1, 401)), "every step once"
-    assert "submitted 2 runs" in sweep(environment, folder, 5, 400, "partition=low,time=5,cpus-per-task=1", parallel=2)
+        assert steps == list(range(1, 2001)), "every step once"
+    assert "submitted 2 runs" in sweep(environment, folder, 5, 2000, "partition=low,time=5,cpus-per-task=1", parallel=2)
     cluster.wait(lambda: all(status(run)["state"] == "finished" for run in runs(folder)), 200)
     assert len(starts(plain)) == 1 and len(starts(crashed)) == 2 and len(starts(cancelled)) == 2
-    assert "5 done before" in sweep(environment, folder, 5, 400, "partition=low,time=5")
+    assert "5 done before" in sweep(environment, folder, 5, 2000, "partition=low,time=5")
 
 
 def test_a_run_on_two_nodes_goes_on_where_it_was_preempted(environment, tmp_path):
     """Bit for bit as one that was left alone."""
     folders = [tmp_path / name for name in ("preempted", "alone")]
     for folder in folders:
-        said = sweep(environment, folder, 1, 400, "partition=low,time=10,nodes=2,ntasks-per-node=1,cpus-per-task=1")
+        said = sweep(environment, folder, 1, 2000, "partition=low,time=10,nodes=2,ntasks-per-node=1,cpus-per-task=1")
         (run,) = runs(folder)
         if folder.name == "preempted":
             cluster.wait(lambda run=run: status(run)["step"] > 0, 200)

@@ -33,7 +33,7 @@ class Pool:
 
     def __init__(self, parallel: int, environment: dict[str, str]):
         self.environment = environment
-        gpus, cores = _gpus(), sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+        gpus, cores = _gpus(), cores_here()
         shares = len(gpus) or len(cores)
         if not 1 <= parallel <= shares:
             raise UserError(f"--parallel is {parallel}; this machine has {shares} {'GPUs' if gpus else 'cores'}")
@@ -45,12 +45,15 @@ class Pool:
     def busy(self) -> bool:
         return any(slot.process is not None for slot in self.slots)
 
-    def start(self, folder: Path) -> None:
-        """Starts or continues the run in a folder; what it says goes to log.txt there."""
+    def start(self, folder: Path, devices: int = 0) -> None:
+        """Starts or continues the run in a folder, on so many of the slot's devices (0: all); what it says goes to log.txt there."""
         slot = next(slot for slot in self.slots if slot.process is None)
         variables = {"CVJAX_CORES": ",".join(map(str, slot.cores)), "CVJAX_LAUNCHER": str(os.getpid())}
         if slot.gpus:
-            variables["CUDA_VISIBLE_DEVICES"] = ",".join(slot.gpus)
+            variables["CUDA_VISIBLE_DEVICES"] = ",".join(slot.gpus[: devices or None])
+        elif devices:
+            flags = self.environment.get("XLA_FLAGS", "")
+            variables["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={devices}".strip()
         with open(folder / "log.txt", "a") as log:
             slot.folder, slot.process = folder, subprocess.Popen(
                 [sys.executable, str(LAUNCHER), "train", f"--workdir={folder}"],
@@ -80,6 +83,11 @@ class Pool:
         while self.busy():
             self.ended()
             time.sleep(POLL)
+
+
+def cores_here() -> list[int]:
+    """The cores that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def _gpus() -> list[str]:
@@ -125,6 +133,7 @@ def execute(
     """
     pool = Pool(parallel, environment)
     names = {folder / run.folder: f"{run.arm} seed {run.seed}" for run in listed}
+    devices = {folder / run.folder: run.devices for run in listed}
     waiting = [path for path in names if needed(path, retries)]
     count = len(names) - len(waiting)
     with watched(pool) as check:
@@ -133,7 +142,7 @@ def execute(
             ready = [path for path in waiting if plan.state(path) != "running"]  # one that a dying launcher left may still be saving
             if ready and pool.free():
                 waiting.remove(ready[0])
-                pool.start(ready[0])
+                pool.start(ready[0], devices[ready[0]])
             for path, code in pool.ended():
                 if code and code != Interrupted.exit_code:
                     plan.note_failure(path, code)

@@ -83,6 +83,8 @@ def submit(
     folder: Path, listed: list[plan.Run], settings: dict[str, str], parallel: int, retries: int, say: Callable[[str], None] = print
 ) -> None:
     """Hands every run that is neither done nor in the queue to Slurm, and returns."""
+    if any(run.devices for run in listed):
+        raise UserError("arms with devices of their own need --executor=local; in Slurm the options of sbatch say how many there are")
     (folder / "slurm").mkdir(exist_ok=True)
     waiting = queued(folder)
     numbers = []

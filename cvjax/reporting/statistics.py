@@ -55,6 +55,7 @@ def verdict(differences: Sequence[float], relation: str, margin: float = 0.0) ->
     if bounds is None:
         return "UNDECIDED"
     low, high = bounds[0] - margin, bounds[1] - margin
-    holds = {">": low > 0, ">=": low >= 0, "<": high < 0, "<=": high <= 0}
-    fails = {">": high <= 0, ">=": high < 0, "<": low >= 0, "<=": low > 0}
+    near, far = -margin <= bounds[0] and bounds[1] <= margin, bounds[1] < -margin or bounds[0] > margin
+    holds = {">": low > 0, ">=": low >= 0, "<": high < 0, "<=": high <= 0, "~": near}
+    fails = {">": high <= 0, ">=": high < 0, "<": low >= 0, "<=": low > 0, "~": far}
     return "PASS" if holds[relation] else "FAIL" if fails[relation] else "UNDECIDED"
