@@ -66,7 +66,6 @@ class Together:
         self.turn = threading.Condition()
         self.waiting: dict[int, Any] = {}
         self.results: dict[int, tuple] = {}
-        self.last: dict[int, Any] = {}
         self.stacked: Any = None
         self.failure: BaseException | None = None
         self.joint: Callable | None = None
@@ -103,7 +102,6 @@ class Together:
         self.batch = (rows, data)
         if set(self.waiting) != self.active or not self.active:
             return
-        self.last |= self.waiting
         try:
             assert self.joint is not None
             self.stacked, values = self.joint(self._stack(), self._numbers(), rows, data)
@@ -120,11 +118,11 @@ class Together:
 
     def _stack(self) -> Any:
         """All arms' states, arms first; the arrays of the last step, where nobody has restored another state."""
-        current = [self.last.get(number) for number in range(len(self.values))]
-        if self.stacked is not None and all(isinstance(x, Part) and x.stacked is self.stacked for x in current if x is not None):
+        if all(isinstance(state, Part) and state.stacked is self.stacked for state in self.waiting.values()):
             return self.stacked
-        present = [x.whole if isinstance(x, Part) else x for x in current if x is not None]
-        filled = [present[0] if x is None else x.whole if isinstance(x, Part) else x for x in current]
+        states = {number: state.whole if isinstance(state, Part) else state for number, state in self.waiting.items()}
+        filler = next(iter(states.values()))  # in the places of arms that have ended
+        filled = [states.get(number, filler) for number in range(len(self.values))]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled)
 
     def _numbers(self) -> dict[str, Any]:

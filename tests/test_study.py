@@ -188,7 +188,7 @@ def test_the_list_is_written_once_and_another_study_is_refused(tmp_path):
     plan.write(tmp_path, what, "here", runs)
     assert not plan.is_new(tmp_path, runs)
     assert configs.read(tmp_path / runs[3].folder).to_dict() == runs[3].config.to_dict()
-    with pytest.raises(UserError, match="run 2 has config"):
+    with pytest.raises(UserError, match="run 2 has sets .* 0.2.* there"):
         plan.is_new(tmp_path, listed(a=0.1, b=0.3))
     with pytest.raises(UserError, match="of 4 runs, this one has 2"):
         plan.is_new(tmp_path, listed(a=0.1))
