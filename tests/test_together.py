@@ -24,9 +24,9 @@ ROOT = Path(__file__).parents[1]
 TOLERANCE = 1e-4  # of the loss, relative, over the first ten steps; see docs
 
 
-def arms(steps, **data):
+def arms(steps, every="5 steps", **data):
     base = tiny(data={"cache": "device", "num_examples": 40, **data}, optim={"weight_decay": 1e-3},
-                train={"duration": f"{steps} steps", "eval_every": "5 steps", "checkpoint_every": "5 steps"})  # fmt: skip
+                train={"duration": f"{steps} steps", "eval_every": every, "checkpoint_every": every})  # fmt: skip
     return plan.runs(
         Study(base, {"slow": {"optim.lr": 0.01}, "fast": {"optim.lr": 0.05}, "held": {"optim.weight_decay": 0.1}}, seeds=(0, 1))
     )
@@ -72,7 +72,7 @@ def test_together_as_alone(tmp_path):
 
 def test_stopped_and_continued_and_one_that_diverges(tmp_path):
     """SIGTERM saves every arm; the same runs go on; an arm whose numbers are not finite leaves the others alone."""
-    runs = arms(3000)
+    runs = arms(3000, every="500 steps")
     base = runs[0].config.copy_and_resolve_references()
     with base.unlocked():
         base.optim.lr = 1e30
