@@ -1,11 +1,11 @@
 """Which shortcut where the shape changes: zeros (A), a projection (B), projections everywhere (C)? He et al. 2015, Table 3.
 
-ResNet-34 in the paper (arXiv:1512.03385), where all three are far better than the plain net and differ little among themselves. `:small` is a
-ResNet-20 of a quarter of the width (4/8/16 channels) on 5,000 images of CIFAR-10 for 8 epochs of a one-cycle schedule, 3 seeds; without
-an argument it is the paper's network on ImageNet by the recipe of experiments/resnet_imagenet.py, 3 seeds.
+ResNet-34 in the paper (arXiv:1512.03385), where all three are far better than the plain net and differ little among themselves. `:small`
+is a ResNet-20 of a quarter of the width (4/8/16 channels) on 10,000 images of CIFAR-10 for 4 epochs of a one-cycle schedule; without an
+argument it is the paper's network on ImageNet by the recipe of experiments/resnet_imagenet.py. 3 seeds.
 
 Run:      python launch.py compare --study=experiments/comparisons/shortcut_options.py:small --workdir=runs/shortcut_options --parallel=2
-Cost:     see docs/results/shortcut_options.md
+Result:   docs/results/shortcut_options.md
 """
 
 from cvjax.config import args, load
@@ -26,9 +26,9 @@ def get_study(arg=""):
     if a.small:
         with base.unlocked():
             base.model.update(variant=20, width=4)
-            base.data.update(train="train[:5000]", val="train[45000:]", test="", batch_size=32)
-            base.optim = dict(name="sgd", lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4, schedule="onecycle", warmup="2 epochs")
-            base.train.update(duration="8 epochs", eval_every="2 epochs", checkpoint_every="8 epochs")
+            base.data.update(train="train[:10000]", val="train[45000:]", test="", batch_size=32)
+            base.optim = dict(name="sgd", lr=0.03, momentum=0.9, nesterov=True, weight_decay=1e-4, schedule="onecycle", warmup="1 epochs")
+            base.train.update(duration="4 epochs", eval_every="1 epochs", checkpoint_every="4 epochs")
     differs = "the small study has another network, data set and schedule; only the order of the arms is held against the paper"
     return Study(
         base,
