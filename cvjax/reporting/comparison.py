@@ -9,7 +9,9 @@ import numpy as np
 
 from cvjax.files import lines
 from cvjax.reporting import runs, statistics, words
+from cvjax.reporting.importance import importance, seed_noise
 from cvjax.reporting.runs import Run
+from cvjax.reporting.study import differing
 
 PROBES = "probes.json"  # what a run's probes found: {"layer_response": 0.4}
 Table = tuple[list[str], list[list[str]]]
@@ -122,6 +124,38 @@ def tests(c: Comparison) -> Table:
         for (arm, differences, p), q in zip(tested, corrected, strict=True)
     ]
     return head, rows
+
+
+def noise(c: Comparison) -> str:
+    """One sentence on what seeds alone change; "" where no arm has two."""
+    name = c.measured[0] if c.measured else ""
+    floor = seed_noise([list(c.values(arm, name).values()) for arm in c.arms]) if name else None
+    if floor is None:
+        return ""
+    two = words.value(name, 2.8 * floor)
+    return (
+        f"Seeds alone: standard deviation {words.value(name, floor)} of the {label(name)}; single runs closer than {two} may be the same."
+    )
+
+
+def explained(c: Comparison) -> Table:
+    """The settings that differ, by the share of the variance of the first measure that they explain."""
+    head = ["setting", "share of the variance (fANOVA)"]
+    found = [run for seeds in c.arms.values() for run in seeds.values() if run is not None]
+    if not c.measured or c.measured[0].startswith("train/") or "/" not in c.measured[0]:
+        return head, []
+    keys = [*differing(found), "seed"] if found else []
+    return head, [[key, f"{100 * share:.0f} %"] for key, share in importance(found, keys, c.measured[0]).items()]
+
+
+def responses(c: Comparison) -> dict[str, dict[str, list[float]]]:
+    """What probes found as lists, one number a layer: name -> arm -> mean over its finished seeds."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for arm, seeds in c.arms.items():
+        probed = [runs.read_json(run.path / PROBES, {}) for run in seeds.values() if run is not None and run.finished]
+        for name in {name for probe in probed for name, value in probe.items() if isinstance(value, list) and value}:
+            found.setdefault(name, {})[arm] = np.mean([probe[name] for probe in probed if name in probe], axis=0).tolist()
+    return found
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from cvjax.reporting import comparison, page
+import numpy as np
+
+from cvjax.reporting import comparison, figures, page
 from cvjax.reporting.comparison import Comparison, Table
 
 COLOUR = {"PASS": "good", "FAIL": "bad", "UNDECIDED": "quiet"}
@@ -17,10 +19,20 @@ def sections(c: Comparison) -> list[page.Markup]:
         rows = [[one.name, one.says, page.element("span", one.verdict, COLOUR[one.verdict]), one.evidence] for one in judged]
         found.append(page.section("Claims", page.table(["claim", "says", "verdict", "evidence"], rows)))
     head, rows = comparison.table(c)
-    found.append(page.section("Arms", page.table(head, rows, numeric=range(2, len(head))), page.element("p", INTERVALS, "quiet")))
+    found.append(
+        page.section(
+            "Arms", page.table(head, rows, numeric=range(2, len(head))), page.element("p", f"{INTERVALS} {comparison.noise(c)}", "quiet")
+        )
+    )
     head, rows = comparison.tests(c)
     if rows:
         found.append(page.section("Against the first arm", page.table(head, rows, numeric=range(1, len(head)))))
+    head, rows = comparison.explained(c)
+    if rows:
+        found.append(page.section("What decided", page.table(head, rows, numeric={1})))
+    drawn = [page.figure(page.Markup(figures.svg(panel, f"probe{i}"))) for i, panel in enumerate(probe_panels(c))]
+    if drawn:
+        found.append(page.section("Inside the networks", page.element("div", page.join(drawn), "curves")))
     if c.facts["paper"]:
         found.append(page.section("The paper", *[page.element("p", line) for line in _paper(c)]))
     return found
@@ -32,15 +44,33 @@ def _paper(c: Comparison) -> list[str]:
     return lines + ([f"Not comparable, because {paper['differs']}"] if paper["differs"] else [])
 
 
+def probe_panels(c: Comparison) -> list[figures.Panel]:
+    """What probes found layer by layer, an arm a curve: in the order of the network, and sorted, as He et al. draw their Figure 7."""
+    panels = []
+    for name, arms in comparison.responses(c).items():
+        label = name.replace("_", " ").capitalize()
+        for title, order in ((label, list), (f"{label}, sorted", lambda values: sorted(values, reverse=True))):
+            lines = [
+                figures.Line(arm, np.arange(1, len(values) + 1), np.array(order(values)), number)
+                for number, (arm, values) in enumerate(arms.items())
+            ]
+            panels.append(figures.Panel(title, "layer", lines[: len(figures.SERIES)]))
+    return panels
+
+
 def write(c: Comparison, folder: Path) -> None:
-    """comparison.md and comparison.tex."""
+    """comparison.md, comparison.tex and, where probes looked into the networks, probes.png."""
+    panels = probe_panels(c)
+    if panels:
+        figures.png(panels, folder / "probes.png", "Inside the networks")
     (folder / "comparison.md").write_text(markdown(c), encoding="utf-8")
     (folder / "comparison.tex").write_text(latex(comparison.table(c)), encoding="utf-8")
 
 
 def markdown(c: Comparison) -> str:
-    parts = [_markdown(comparison.table(c)), INTERVALS]
+    parts = [_markdown(comparison.table(c)), f"{INTERVALS} {comparison.noise(c)}".strip()]
     parts += [_markdown(comparison.tests(c))] if comparison.tests(c)[1] else []
+    parts += [_markdown(comparison.explained(c))] if comparison.explained(c)[1] else []
     judged = comparison.claims(c)
     if judged:
         parts.append(_markdown((["claim", "says", "verdict", "evidence"], [[j.name, j.says, j.verdict, j.evidence] for j in judged])))

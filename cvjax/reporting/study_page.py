@@ -70,7 +70,8 @@ def panels(study: Study, named: bool = False) -> list[figures.Panel]:
     if study.metric is None:
         return []
     split = study.metric.split("/")[0]
-    wanted = [(study.metric,), (f"{split}/loss", "train/loss")] if study.metric != f"{split}/loss" else [(study.metric, "train/loss")]
+    train = "train/" + study.metric.partition("/")[2]  # dashed beside it, where it is measured
+    wanted = [(study.metric, train), (f"{split}/loss", "train/loss")] if study.metric != f"{split}/loss" else [(study.metric, "train/loss")]
     found = []
     for names in wanted:
         label = [_named(study, group) if named else "" for group in study.groups[:DRAWN]]
@@ -79,7 +80,7 @@ def panels(study: Study, named: bool = False) -> list[figures.Panel]:
         ]
         lines = [line for line in curves if line]
         unit = " (%)" if words.is_fraction(names[0]) else ""
-        title = f"{runs.split(study.runs[0], names[0])} {words.metric(names[0])}" if len(names) == 1 else "loss"
+        title = "loss" if names[0].endswith("/loss") else words.metric(names[0])
         found.append(figures.Panel(title[:1].upper() + title[1:] + unit, "epoch", lines, settled=True, decades=names[0].endswith("loss")))
     return [panel for panel in found if panel.lines]
 
