@@ -5,6 +5,9 @@
     python launch.py eval     --workdir=runs/digits [--checkpoint=best] [--split=val] [--config.data.val=...]
     python launch.py eval     --config=experiments/resnet_imagenet.py --init=torchvision:resnet50.pth
     python launch.py predict  --workdir=runs/digits photo.jpg folder/
+    python launch.py sweep    --config=... --sweep="optim.lr=[0.1,0.03] seed=range(3)" --workdir=...   or --study=FILE.py
+    python launch.py compare  --study=experiments/comparisons/plain_vs_residual.py:small --workdir=...
+    python launch.py status   --workdir=...               how the runs of a study stand
     python launch.py report   --workdir=runs              tables, curves and one HTML page out of finished runs
     python launch.py list                                experiments, models, tasks and data sources
     python launch.py check    --config=...                tries everything that can fail, in seconds

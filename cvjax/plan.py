@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
 import sys
 from collections.abc import Iterator
@@ -106,9 +107,8 @@ def owned(folder: Path) -> Iterator[None]:
         try:
             yield
         except UserError:
-            if fresh and not (folder / "runs.jsonl").exists():
-                (folder / "lock").unlink()
-                folder.rmdir()
+            if fresh and not any(folder.glob("*/status.json")):
+                shutil.rmtree(folder)
             raise
 
 

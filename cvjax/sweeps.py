@@ -35,6 +35,10 @@ def run(found: Study, source: str, folder: Path, place: Place, say: Callable[[st
         UserError: before anything starts: an arm that cannot be built, a folder of another study, another launcher at work.
         Interrupted: a signal asked to stop and everything is saved.
     """
+    if place.retries < 0:
+        raise UserError(f"--retries is {place.retries}; 0 starts nothing again")
+    if place.executor == "local":
+        local.Pool(place.parallel, {})  # raises what is wrong with --parallel
     environment = dict(os.environ)  # before JAX, which the runs do not share with us
     if found.search is not None and found.search.prunes_or_learns:
         with plan.owned(folder):
@@ -78,6 +82,7 @@ def _search(found: Study, source: str, folder: Path, place: Place, environment: 
     if plan.is_new_search(folder, found):
         corners = [{key: part.at(share) for key, part in found.search.space.items()} for share in (0.0, 0.5, 1.0)]
         _check([plan.make(found, number, "the space's corner", arm) for number, arm in enumerate(corners)])
+        trials.open_storage(found.search, folder, place.storage)  # raises where it cannot be reached
         plan.describe(folder, found, source)
     return trials.run(found, folder, place.storage, place.parallel, place.retries, environment, say)
 

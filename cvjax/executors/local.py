@@ -36,7 +36,7 @@ class Pool:
         gpus, cores = _gpus(), cores_here()
         shares = len(gpus) or len(cores)
         if not 1 <= parallel <= shares:
-            raise UserError(f"--parallel is {parallel}; this machine has {shares} {'GPUs' if gpus else 'cores'}")
+            raise UserError(f"--parallel is {parallel}; from 1 to {shares}, the {'GPUs' if gpus else 'cores'} of this machine")
         self.slots = [Slot(tuple(gpus[i::parallel]), tuple(cores[i::parallel])) for i in range(parallel)]
 
     def free(self) -> bool:

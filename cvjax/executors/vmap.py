@@ -36,8 +36,10 @@ def execute(
 
 
 def check(listed: list[plan.Run]) -> None:
-    """Raises UserError for a run whose data do not lie on the device."""
+    """Raises UserError for a run whose data do not lie on the device, or that has devices of its own."""
     for run in listed:
+        if run.devices:
+            raise UserError(f"arm '{run.arm}' has devices of its own, which needs --executor=local")
         if dict(run.config.data).get("cache") != "device":
             raise UserError(f"--executor=vmap draws all arms' batches on the device: set config.data.cache='device' (arm '{run.arm}')")
 
