@@ -26,7 +26,9 @@ def report(workdirs: str | Path | Sequence[str | Path], out: str | Path | None =
     folder = Path(out) if out is not None else _containing(folders)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return _one(found[0], folder) if len(found) == 1 else _several(found, folder)
+        if len(found) == 1:
+            return _one(found[0], folder)
+        return _several(found, folder, comparison.read(folders[0]) if len(folders) == 1 else None)
     except OSError as error:
         raise UserError(f"cannot write the report into {folder} ({error}); name another folder") from None
 
@@ -38,19 +40,18 @@ def _one(run: runs.Run, folder: Path) -> Path:
     return page.save(folder / "report.html", run_page.build(run))
 
 
-def _several(found: list[runs.Run], folder: Path) -> Path:
-    held = comparison.read(folder)
-    studies = study.collect(found, comparison.arm_of(held))
+def _several(found: list[runs.Run], folder: Path, held: comparison.Comparison | None) -> Path:
+    studies = study.collect(found, held.names if held is not None else {})
     study.write_csv(studies, folder / "results.csv")
     study.write_markdown(studies, folder / "results.md")
     curves = [panel for one in studies for panel in study_page.panels(one, named=True)]
     if curves:
         figures.png(curves, folder / "curves.png", f"{len(found)} runs")
-    sections = []
-    if held is not None:
-        comparison_page.write(held, folder)
-        sections = comparison_page.sections(held)
-    return page.save(folder / "report.html", study_page.build(studies, folder.resolve(), sections))
+    if held is None:
+        return page.save(folder / "report.html", study_page.build(studies, folder.resolve()))
+    comparison_page.write(held, folder)
+    html = study_page.build(studies, folder.resolve(), held.facts["source"], comparison_page.sections(held))
+    return page.save(folder / "report.html", html)
 
 
 def _containing(folders: list[Path]) -> Path:

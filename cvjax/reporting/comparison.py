@@ -19,11 +19,15 @@ Table = tuple[list[str], list[list[str]]]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A study's folder. `arms`: name -> seed -> run, None where it has not begun. `measured`: what they are compared by."""
+    """A study's folder. `arms`: name -> seed -> run, None where it has not begun. `measured`: what they are compared by.
+
+    names: the arm of every run's folder.
+    """
 
     facts: dict[str, Any]
     arms: dict[str, dict[int, Run | None]]
     measured: tuple[str, ...]
+    names: dict[Path, str]
 
     def values(self, arm: str, metric: str) -> dict[int, float]:
         """Of the finished runs of an arm, by seed."""
@@ -37,18 +41,15 @@ def read(folder: Path) -> Comparison | None:
         return None
     facts = runs.read_json(folder / "study.json", {})
     arms: dict[str, dict[int, Run | None]] = {}
+    names: dict[Path, str] = {}
     for line in lines(folder / "runs.jsonl"):
-        path = folder / line["folder"]
+        path = (folder / line["folder"]).resolve()
+        names[path] = line["arm"]
         begun = (path / "status.json").exists()
-        arms.setdefault(line["arm"], {})[line["seed"]] = runs.read(path.resolve()) if begun else None
+        arms.setdefault(line["arm"], {})[line["seed"]] = runs.read(path) if begun else None
     found = [run for seeds in arms.values() for run in seeds.values() if run is not None]
     metric = runs.main_metric(found)
-    return Comparison(facts, arms, tuple(facts["measured"]) or ((runs.headline(found, metric),) if metric else ()))
-
-
-def arm_of(c: Comparison | None) -> dict[Path, str]:
-    """The arm of every run that has begun, by its folder."""
-    return {run.path: arm for arm, seeds in c.arms.items() for run in seeds.values() if run is not None} if c is not None else {}
+    return Comparison(facts, arms, tuple(facts["measured"]) or ((runs.headline(found, metric),) if metric else ()), names)
 
 
 def quantity(run: Run, name: str) -> float | None:
@@ -69,17 +70,17 @@ def quantity(run: Run, name: str) -> float | None:
 
 
 def table(c: Comparison) -> Table:
-    """An arm a row: seeds, each measure as mean ± standard deviation with its 95 % interval, the paper's, parameters, time."""
+    """An arm a row: seeds, each measure as mean ± standard deviation [95 % interval], the paper's, parameters, time."""
     numbers = (c.facts["paper"] or {}).get("numbers", {})
     head = ["arm", "seeds"]
     for name in c.measured:
-        head += [label(name), "95 %"] + ["paper"] * (name in numbers)
+        head += [label(name)] + ["paper"] * (name in numbers)
     rows = []
     for arm, seeds in c.arms.items():
         row = [arm, standing(seeds)]
         for name in c.measured:
             values = list(c.values(arm, name).values())
-            row += [words.spread(name, values), _interval(name, values)]
+            row += [f"{words.spread(name, values)} {_interval(name, values)}".strip()]
             row += [words.value(name, numbers[name].get(arm))] if name in numbers else []
         run = next((run for run in seeds.values() if run is not None), None)
         times = [seconds for run in seeds.values() if run and run.finished and (seconds := runs.wall_seconds(run)) is not None]
@@ -102,11 +103,10 @@ def label(name: str) -> str:
 
 
 def _interval(name: str, values: Sequence[float]) -> str:
+    """ "[64.6, 67.4]", "" where there are too few values."""
     bounds = statistics.interval(values)
-    if bounds is None:
-        return words.MISSING
     scale = 100 if words.is_fraction(name) else 1
-    return " to ".join(f"{scale * bound:.4g}" for bound in bounds)
+    return f"[{', '.join(f'{scale * bound:.3g}' for bound in bounds)}]" if bounds is not None else ""
 
 
 def tests(c: Comparison) -> Table:
@@ -117,7 +117,7 @@ def tests(c: Comparison) -> Table:
         return head, []
     name = c.measured[0]
     found = [(arm, statistics.paired(c.values(arm, name), c.values(first, name))) for arm in others]
-    tested = [(arm, differences, p) for arm, differences in found if (p := statistics.sign_flip(differences)) is not None]
+    tested = [(arm, differences, statistics.sign_flip(differences)) for arm, differences in found if len(differences) > 1]
     corrected = statistics.holm([p for _, _, p in tested])
     rows = [
         [arm, words.spread(name, differences), str(len(differences)), f"{p:.3g}", f"{q:.3g}"]
@@ -183,5 +183,5 @@ def _judge(c: Comparison, claim: dict[str, Any]) -> Judged:
     means = f"{words.value(metric, float(np.mean(list(a.values()))))} against {words.value(metric, float(np.mean(list(b.values()))))}"
     if len(differences) < 2:
         return Judged(claim["name"], says, "UNDECIDED", f"{means}; {len(differences)} pair of seeds decides nothing")
-    evidence = f"{means}; difference {words.spread(metric, differences)}, 95 % {_interval(metric, differences)}, n = {len(differences)}"
+    evidence = f"{means}; difference {words.spread(metric, differences)}, {_interval(metric, differences)}, n = {len(differences)}"
     return Judged(claim["name"], says, statistics.verdict(differences, claim["relation"], claim["margin"]), evidence)

@@ -8,7 +8,7 @@ from cvjax.reporting import comparison, figures, page
 from cvjax.reporting.comparison import Comparison, Table
 
 COLOUR = {"PASS": "good", "FAIL": "bad", "UNDECIDED": "quiet"}
-INTERVALS = "95 %: bootstrap interval of the mean over seeds. p: paired permutation test (random signs), corrected after Holm."
+INTERVALS = "[ ]: 95 % bootstrap interval of the mean over seeds. p: paired permutation test (random signs), corrected after Holm."
 
 
 def sections(c: Comparison) -> list[page.Markup]:

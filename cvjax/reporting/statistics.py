@@ -26,14 +26,12 @@ def paired(a: Mapping[int, float], b: Mapping[int, float]) -> list[float]:
     return [a[seed] - b[seed] for seed in a if seed in b]
 
 
-def sign_flip(differences: Sequence[float]) -> float | None:
+def sign_flip(differences: Sequence[float]) -> float:
     """Two-sided p of a paired permutation test: how often random signs give a mean as far from 0. Exact up to 14 pairs.
 
     n pairs can give no p below 2 / 2^n: 0.25 for three seeds, 0.06 for five.
     """
     x = np.asarray(differences, float)
-    if not len(x):
-        return None
     if len(x) <= EXACT:
         signs = np.array(list(itertools.product((1, -1), repeat=len(x))))
     else:

@@ -12,17 +12,17 @@ from cvjax.reporting.study import Group, Study, table
 DRAWN = len(figures.SERIES)  # groups with a curve; more cannot be told apart
 
 
-def build(studies: list[Study], folder: Path, opening: Sequence[page.Markup] = ()) -> str:
+def build(studies: list[Study], folder: Path, title: str = "", opening: Sequence[page.Markup] = ()) -> str:
     """The HTML of the studies of a report; `folder` is where the page will lie, which runs are named relative to.
 
-    opening: sections to stand first.
+    title: what the runs are, where somebody said so. opening: sections to stand first.
     """
     found = [run for study in studies for run in study.runs]
     sections = [section for number, study in enumerate(studies) for section in _sections(study, folder, number)]
     if len(studies) > 1:
         overview = f"{len(studies)} data sets or tasks, each with a ranking of its own: {'; '.join(study.name for study in studies)}."
         sections.insert(0, page.element("p", overview, "verdict"))
-    return page.page(_title(found), f"{len(found)} runs in {folder.name}", [*opening, *sections])
+    return page.page(title or _title(found), f"{len(found)} runs in {folder.name}", [*opening, *sections])
 
 
 def _sections(study: Study, folder: Path, number: int) -> list[page.Markup]:
