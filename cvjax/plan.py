@@ -35,20 +35,24 @@ CLAIM = ("left", "relation", "right", "margin")  # a claim's inequality, taken a
 
 @dataclass(frozen=True)
 class Run:
-    """One arm with one seed. `folder`: its name inside the study's folder. `devices`: how many it is to use, 0 for all it is given."""
+    """One arm with one seed.
+
+    digest: of its config. folder: its name inside the study's folder. devices: how many it is to use, 0 for all it is given.
+    """
 
     index: int
     arm: str
     seed: int
     sets: Arm
     config: ConfigDict
+    digest: str
     folder: str
     devices: int = 0
 
     def line(self) -> dict[str, Any]:
         """What runs.jsonl says of it."""
         return {"index": self.index, "arm": self.arm, "seed": self.seed, "sets": self.sets, "folder": self.folder,
-                "config": digest(self.config), "devices": self.devices}  # fmt: skip
+                "config": self.digest, "devices": self.devices}  # fmt: skip
 
 
 def runs(study: Study) -> list[Run]:
@@ -60,7 +64,7 @@ def runs(study: Study) -> list[Run]:
         for seed in study.seeds_of(arm):
             run = make(study, len(listed), arm, sets if seed is None else {**sets, "seed": seed})
             what = f"arm '{arm}', seed {run.seed}"
-            if (other := known.setdefault(f"{digest(run.config)} {run.devices}", what)) != what:
+            if (other := known.setdefault(f"{run.digest} {run.devices}", what)) != what:
                 raise UserError(f"{other} and {what} are the same run; take one away")
             listed.append(run)
     return listed
@@ -76,7 +80,8 @@ def make(study: Study, index: int, arm: str, sets: Arm) -> Run:
     config.lock()
     seed = config["seed"]
     name = re.sub(r"[^\w=.,+-]+", "_", f"{arm},seed={seed}")[:80]
-    return Run(index, arm, seed, dict(sets), config, f"{index:04d}-{name}-{digest(config)[:8]}", study.devices.get(arm, 0))
+    sha256 = digest(config)
+    return Run(index, arm, seed, dict(sets), config, sha256, f"{index:04d}-{name}-{sha256[:8]}", study.devices.get(arm, 0))
 
 
 def digest(config: ConfigDict) -> str:

@@ -4,6 +4,8 @@ Each takes the launcher's flags, the words behind the verb, and the `--config.ke
 """
 
 import dataclasses
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,15 @@ from ml_collections import ConfigDict
 
 from cvjax import environment
 from cvjax.config import load, read
-from cvjax.errors import UserError
+from cvjax.errors import Interrupted, UserError
 from cvjax.schema import assign
 
 Assignments = list[tuple[str, str]]
 
 
 def train(flags: Any, words: list[str], assignments: Assignments) -> None:
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):  # until the loop takes them: nothing to save yet, run me again
+        signal.signal(number, lambda number, _: os._exit(Interrupted.exit_code))
     workdir, config = Path(_needed(flags, "workdir", "train")), _experiment(flags, "train", assignments)
     environment.prepare()
     from cvjax import parallel, train

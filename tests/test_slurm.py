@@ -86,7 +86,7 @@ def test_an_array_of_every_fate(environment, tmp_path):
     every = preempted, timed, crashed, cancelled, plain = runs(folder)
     fates = {
         preempted: lambda: preempt(environment, cluster.command(environment, "squeue", "-h", "-r", f"--jobs={job}_0", "-o", "%N").strip()),
-        timed: lambda: cluster.command(environment, "scancel", "--signal=USR2", f"{job}_1"),  # what Slurm sends before the time is up
+        timed: lambda: os.kill(status(timed)["pid"], signal.SIGUSR2),  # what Slurm sends before the time is up
         crashed: lambda: os.kill(status(crashed)["pid"], signal.SIGKILL),
         cancelled: lambda: cluster.command(environment, "scancel", f"{job}_3"),
     }

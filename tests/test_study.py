@@ -223,7 +223,8 @@ def test_who_must_run_again(tmp_path):
     says(state="failed", reason="TrainingFailed: the loss is nan")
     plan.note_failure(run, 1)
     assert not local.needed(run, 5), "numbers that are not finite would be so again"
-    assert "failed" in standing.table(tmp_path)
+    (run / "config.json").write_text("{}")
+    assert "1 runs: 1 failed" in standing.table(tmp_path)
 
 
 def launch(folder, *arguments):

@@ -76,7 +76,7 @@ def test_stopped_and_continued_and_one_that_diverges(tmp_path):
     base = runs[0].config.copy_and_resolve_references()
     with base.unlocked():
         base.optim.lr = 1e30
-    odd = plan.Run(9, "odd", 0, {}, base, "0009-odd")
+    odd = plan.Run(9, "odd", 0, {}, base, "", "0009-odd")
     paths = place(tmp_path, [*runs[:2], odd])
     process = start(paths)
     end = time.monotonic() + 200
