@@ -194,9 +194,9 @@ def state(run: Path) -> str:
     """pending, running, stopped (saved by a signal), interrupted (its process has gone), failed, pruned or finished."""
     if not (run / "status.json").exists():
         return "pending"
-    if (run / "pruned.json").exists():
-        return "pruned"
     status = read_json(run / "status.json")
+    if (run / "pruned.json").exists() and status["state"] != "finished":
+        return "pruned"
     return "interrupted" if status["state"] == "running" and not alive(status) else status["state"]
 
 

@@ -76,6 +76,8 @@ def _listed(found: Study, source: str, folder: Path, place: Place, environment: 
 def _search(found: Study, source: str, folder: Path, place: Place, environment: dict[str, str], say: Callable[[str], None]) -> bool:
     """Runs a study whose arms are drawn as results come in. Returns whether any trial ran."""
     assert found.search is not None
+    if found.seeds:
+        raise UserError("a search takes its seeds from its space: Choice((0, 1, 2)) for 'seed', and no seeds of the study")
     if place.executor != "local":
         what = f"--sampler={found.search.sampler} --pruner={found.search.pruner}"
         raise UserError(f"{what} runs here only; on a cluster start this command on several nodes with one --storage=URL")

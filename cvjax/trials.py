@@ -5,6 +5,7 @@ repaired when torn, or any storage of Optuna's by URL, which launchers on many m
 """
 
 import hashlib
+import json
 import time
 import warnings
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from cvjax.study import Study, text
 
 if TYPE_CHECKING:
     import optuna
+
+LOOK = 1.0  # seconds between looks at what running trials have measured
 
 
 def run(
@@ -37,8 +40,10 @@ def run(
     if search.sampler in LISTED:
         for arm in search.listed():
             study.enqueue_trial({key: _word(value) for key, value in arm.items()}, skip_if_exists=True)
-    running = {folder / trial.user_attrs["folder"]: reattach(study, trial) for trial in unfinished(study, folder)}
+    again = [reattach(study, trial) for trial in unfinished(study, folder)]
+    running = {place(found, folder, trial): trial for trial in again}
     waiting, asked = list(running), bool(running)
+    looked_at = 0.0
     with local.watched(pool) as check:
         while True:
             check()
@@ -54,8 +59,10 @@ def run(
                     pool.start(path)
                 else:
                     say(tell(study, search, running.pop(path), path))
-            for path in pool.running():
-                if search.pruner != "none" and poor(running[path], search, path):
+            looked = time.monotonic() - looked_at > LOOK
+            for path in pool.running() if looked and search.pruner != "none" else ():
+                looked_at = time.monotonic()
+                if poor(running[path], search, path):
                     write_json(path / "pruned.json", {"trial": running[path].number})
                     pool.stop(path)
             for path, code in pool.ended():
@@ -122,7 +129,8 @@ def restore(study: "optuna.Study", search: Search, folder: Path) -> None:
         state = optuna.trial.TrialState.COMPLETE if values and plan.state(path) == "finished" else optuna.trial.TrialState.RUNNING
         study.add_trial(
             optuna.trial.create_trial(
-                params=params, distributions=distributions(search), user_attrs={"folder": line["folder"]}, state=state,
+                params=params, distributions=distributions(search), state=state,
+                user_attrs={"folder": line["folder"], "home": str(folder.absolute())},
                 values=values if state == optuna.trial.TrialState.COMPLETE else None,
             )
         )  # fmt: skip
@@ -130,8 +138,7 @@ def restore(study: "optuna.Study", search: Search, folder: Path) -> None:
 
 def unfinished(study: "optuna.Study", folder: Path) -> list["optuna.trial.FrozenTrial"]:
     """The trials that the storage thinks are running, and whose runs lie in this folder."""
-    running = [trial for trial in counted(study) if trial.state.name == "RUNNING"]
-    return [trial for trial in running if (folder / trial.user_attrs["folder"] / "trial.json").exists()]
+    return [trial for trial in counted(study) if trial.state.name == "RUNNING" and trial.user_attrs["home"] == str(folder.absolute())]
 
 
 def counted(study: "optuna.Study") -> list["optuna.trial.FrozenTrial"]:
@@ -156,18 +163,31 @@ def propose(study: "optuna.Study", found: Study, folder: Path) -> tuple[Path, "o
     assert search is not None
     study.sampler = _sampler(search, f"{folder.absolute()}/{len(study.get_trials(deepcopy=False))}")
     trial = study.ask(distributions(search))
-    arm = {key: _value(part, trial.params[key]) for key, part in search.space.items()}
-    name = ",".join(f"{key}={text(value)}" for key, value in arm.items() if key != "seed")
-    run = plan.make(found, trial.number, name, arm)
-    trial.set_user_attr("folder", run.folder)
+    trial.set_user_attr("home", str(folder.absolute()))
+    trial.set_user_attr("folder", run_of(found, trial.number, trial.params).folder)  # from here on it counts
     if trial.number not in sorted(other.number for other in counted(study))[: search.trials]:
         trial.set_user_attr("folder", "")
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return None
+    return place(found, folder, trial), trial
+
+
+def run_of(found: Study, number: int, params: dict[str, Any]) -> plan.Run:
+    """The run that a trial's draw means."""
+    assert found.search is not None
+    arm = {key: _value(part, params[key]) for key, part in found.search.space.items()}
+    return plan.make(found, number, ",".join(f"{key}={text(value)}" for key, value in arm.items() if key != "seed"), arm)
+
+
+def place(found: Study, folder: Path, trial: "optuna.Trial") -> Path:
+    """The trial's run folder, made where a launcher died before it was."""
+    run = run_of(found, trial.number, trial.params)
     path = plan.place(folder, run)
-    write_json(path / "trial.json", {"number": trial.number, "params": trial.params})
-    append_line(folder / "runs.jsonl", run.line())
-    return path, trial
+    if not (path / "trial.json").exists():
+        write_json(path / "trial.json", {"number": trial.number, "params": trial.params})
+    if run.folder not in {line["folder"] for line in lines(folder / "runs.jsonl")}:
+        append_line(folder / "runs.jsonl", run.line())
+    return path
 
 
 def distributions(search: Search) -> dict[str, "optuna.distributions.BaseDistribution"]:
@@ -195,7 +215,11 @@ def _value(part: Between | Choice, drawn: Any) -> Any:
 def poor(trial: "optuna.Trial", search: Search, path: Path) -> bool:
     """Reports what the run has measured since the last look, by whole evaluations; whether the pruner would stop it."""
     (name, _), *_ = search.goals.items()
-    rows = [row for row in lines(path / "metrics.jsonl") if name in row and (not name.startswith("train/") or row["epoch"] % 1 == 0)]
+    if not (path / "metrics.jsonl").exists():
+        return False
+    written = (path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    found = [json.loads(line) for line in written if f'"{name}"' in line and line.endswith("\n")]
+    rows = [row for row in found if not name.startswith("train/") or row["epoch"] % 1 == 0]
     known = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
     for number, row in enumerate(rows, 1):
         if number not in known:

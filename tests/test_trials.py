@@ -91,7 +91,7 @@ def test_poor_trials_are_pruned_by_what_they_measured(tmp_path):
         rows = [{"step": step, "epoch": step, "val/top1": 0.9 if good else 0.1} for step in (1, 2, 3)]
         (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         assert trials.poor(trial, found.search, path) != good
-        ends(path, 0.9)
+        ends(path, 0.9, "finished" if good else "stopped")
         if not good:
             (path / "pruned.json").write_text("{}")
         trials.tell(study, found.search, trial, path)
