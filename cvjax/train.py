@@ -107,6 +107,8 @@ def _loop(e: Experiment, update: Callable, state: State, memory: dict, evaluator
         if number == first + 1:
             parallel.one_replica(state)
         stopping = (parallel.agree_to_stop(stop, number) or 0 < STOP_AFTER <= number) and number < total
+        if stopping:
+            _deaf()
         evaluating = due(number, eval_every, last=number == total)
         saving = due(number, save_every, last=stopping or number == total)
         if evaluating or saving:
@@ -205,6 +207,13 @@ def _finish(e: Experiment, state: State, memory: dict, evaluator: Evaluator, fol
         probe.run(e, state, folder)
         workdir.status(folder, "finished", step=int(state.step), steps=e.total_steps, best=memory, final=final, reason="")
     return final
+
+
+def _deaf() -> None:
+    """On the way out a signal changes nothing: srun sends one to every process when the first has ended."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, lambda *_: None)
 
 
 @contextmanager
