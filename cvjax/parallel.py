@@ -32,7 +32,14 @@ def start() -> None:
         address, count, index = (os.environ[name] for name in names)
         jax.distributed.initialize(address, int(count), int(index))
     elif int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1 or len(os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")) > 1:
-        jax.distributed.initialize()
+        jax.distributed.initialize(local_device_ids=local_gpus())
+
+
+def local_gpus() -> list[int] | None:
+    """All GPUs of the node where Slurm starts one process on it; of its own accord JAX takes one a process. Else None: as JAX does."""
+    tasks = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "").partition("(")[0]
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return list(range(len(visible))) if tasks == "1" and len(visible) > 1 else None
 
 
 def check_devices() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import cluster
-from cvjax import plan
+from cvjax import parallel, plan
 from cvjax.errors import UserError
 from cvjax.executors import slurm
 
@@ -115,7 +115,7 @@ def test_a_run_on_two_nodes_goes_on_where_it_was_preempted(environment, tmp_path
     """Bit for bit as one that was left alone."""
     folders = [tmp_path / name for name in ("preempted", "alone")]
     for folder in folders:
-        said = sweep(environment, folder, 1, 1000, "partition=low,time=10,nodes=2,ntasks-per-node=1,cpus-per-task=1")
+        said = sweep(environment, folder, 1, 200, "partition=low,time=10,nodes=2,ntasks-per-node=1,cpus-per-task=1")
         (run,) = runs(folder)
         if folder.name == "preempted":
             cluster.wait(lambda run=run: status(run)["step"] > 0, 200)
@@ -124,7 +124,7 @@ def test_a_run_on_two_nodes_goes_on_where_it_was_preempted(environment, tmp_path
         assert "submitted 1 runs" in said
     (stopped,), (alone,) = map(runs, folders)
     assert len(starts(stopped)) == 2 and len(starts(alone)) == 1
-    assert len(starts(alone)[0]["devices"]) == 2, "one device a node"
+    assert len(starts(alone)[0]["devices"]) % 2 == 0, "as many on each node"
     assert weights(stopped) == weights(alone)
 
 
@@ -143,6 +143,13 @@ def test_what_slurm_refuses_is_told_before_anything_is_written(environment, tmp_
     done = launch(environment, tmp_path / "study", "--sweep=seed=range(2)", f"--slurm={options}")
     assert done.returncode == 2 and told in done.stderr and done.stderr.count("\n") == 1, done.stderr
     assert not (tmp_path / "study").exists()
+
+
+def test_one_process_a_node_takes_all_its_gpus(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    for tasks, taken in (("1(x2)", [0, 1, 2, 3]), ("1", [0, 1, 2, 3]), ("4(x2)", None)):
+        monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", tasks)
+        assert parallel.local_gpus() == taken
 
 
 def test_without_slurm_it_says_so(monkeypatch, tmp_path):
