@@ -118,6 +118,7 @@ def _slurm(*command: str, text: str | None = None) -> str:
     """What a command of Slurm prints. Raises UserError with the first line of what it complains of."""
     done = subprocess.run(command, input=text, capture_output=True, text=True)
     if done.returncode:
-        reason = next((line for line in done.stderr.splitlines() if "error" in line.lower()), done.stderr.strip() or "no reason given")
+        said = done.stderr.strip().splitlines() or ["no reason given"]
+        reason = next((line for line in said if "error" in line.lower()), said[0])
         raise UserError(f"{command[0]} refuses: {reason.strip()}")
     return done.stdout
