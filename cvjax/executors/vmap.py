@@ -30,8 +30,8 @@ def execute(
         code = _process(paths, environment)
         for path in paths:
             plan.note_end(path)
-            if plan.state(path) == "interrupted":
-                plan.note_failure(path, code or 1)
+            if plan.state(path) in ("interrupted", "pending"):  # the program itself broke
+                plan.note_failure(path, code)
             say(f"{names[path]}: {local.outcome(path)}")
 
 
@@ -66,6 +66,6 @@ def _process(paths: list[Path], environment: dict[str, str]) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if received:
+    if received or process.returncode == Interrupted.exit_code:
         raise Interrupted("stopped by a signal; every arm is saved. Run the same command to continue")
     return process.returncode
