@@ -26,10 +26,10 @@ SCRIPT = """\
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output={folder}/slurm/%A_%a.out
-cd {root}
+cd {here}
 run=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {folder}/slurm/folders.txt)
 export PYTHONUNBUFFERED=1
-srun --kill-on-bad-exit=1 {python} launch.py train --workdir="$run"
+srun --kill-on-bad-exit=1 {python} {launcher} train --workdir="$run"
 code=$?
 if [ $code -eq 75 ]; then  # the state is saved: run me again
   scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
@@ -56,7 +56,8 @@ def script(folder: Path, numbers: list[int], settings: dict[str, str], parallel:
     return SCRIPT.format(
         options="\n".join(f"#SBATCH --{key}={value}" for key, value in lines_.items()),
         folder=shlex.quote(str(folder.absolute())),
-        root=shlex.quote(str(LAUNCHER.parent)),
+        here=shlex.quote(str(Path.cwd())),
+        launcher=shlex.quote(str(LAUNCHER)),
         python=shlex.quote(sys.executable),
     )
 

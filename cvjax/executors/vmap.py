@@ -54,9 +54,10 @@ def _process(paths: list[Path], environment: dict[str, str]) -> int:
     """Runs a group to its end in a process of its own. A signal is handed on; it saves every arm, then Interrupted is raised."""
     received: list[int] = []
     command = [sys.executable, "-m", "cvjax.together", *map(str, paths)]
-    variables = {**environment, "CVJAX_LAUNCHER": str(os.getpid()), "CVJAX_CORES": ",".join(map(str, local.cores_here()))}
+    path = os.pathsep.join([str(local.LAUNCHER.parent), *filter(None, [environment.get("PYTHONPATH")])])
+    ours = {"PYTHONPATH": path, "CVJAX_LAUNCHER": str(os.getpid()), "CVJAX_CORES": ",".join(map(str, local.cores_here()))}
     with open(paths[0].parent / "vmap.txt", "a") as log:
-        process = subprocess.Popen(command, cwd=local.LAUNCHER.parent, stdout=log, stderr=log, env=variables, start_new_session=True)
+        process = subprocess.Popen(command, stdout=log, stderr=log, env={**environment, **ours}, start_new_session=True)
     before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         while process.poll() is None:
