@@ -234,8 +234,9 @@ def launch(folder, *arguments):
 
 def test_a_study_goes_on_after_kill_9(tmp_path):
     """Its run saves and stops with it; the same command ends it; a run that diverges is marked and the others go on."""
-    folder, arms = tmp_path / "study", "--sweep=optim.lr=[0.1,1e30] seed=range(2)"
-    length = ("--config.train.duration=2000 steps", "--config.train.checkpoint_every=200 steps")
+    folder, arms = tmp_path / "study", "--sweep=optim.lr=[0.1,1e30]"
+    often = {"duration": 1000, "checkpoint_every": 500, "eval_every": 500, "log_every": 20}
+    length = [f"--config.train.{name}={count} steps" for name, count in often.items()]
     first = launch(folder, arms, *length)
     run = wait_for(lambda: next((path for path in folder.glob("0000*") if (path / "status.json").exists()), None))
     wait_for(lambda: json.loads((run / "status.json").read_text())["step"] > 0)
@@ -250,15 +251,14 @@ def test_a_study_goes_on_after_kill_9(tmp_path):
     said, errors = again.communicate(timeout=500)
     assert again.returncode == 0, errors
     states = {path.name[:4]: plan.state(path) for path in sorted(folder.glob("0*"))}
-    assert states == {"0000": "finished", "0001": "finished", "0002": "failed", "0003": "failed"}
+    assert states == {"0000": "finished", "0001": "failed"}
     assert [start["step"] for start in json.loads((run / "run.json").read_text())] == [0, stopped]
     steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines() if '"train/loss"' in line]
-    assert steps == list(range(1, 2001)), "no step lost, none twice"
-    assert "2 of 2" in said or "| 2 |" in (folder / "comparison.md").read_text()
-    start = time.monotonic()
+    assert steps == list(range(1, 1001)), "no step lost, none twice"
+    assert "0 of 1, 1 failed" in (folder / "comparison.md").read_text()
     once_more = launch(folder, arms, *length)
     said, _ = once_more.communicate(timeout=100)
-    assert once_more.returncode == 0 and "4 done before" in said and time.monotonic() - start < 60
+    assert once_more.returncode == 0 and "2 done before" in said
 
 
 def wait_for(question, seconds=200):
