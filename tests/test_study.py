@@ -131,7 +131,7 @@ def test_claims_and_papers_name_arms_that_there_are():
 def test_every_study_lists_its_runs_without_jax(path):
     text = path.read_text()
     assert f"--study=experiments/{path.parent.name}/{path.name}" in text, "the header has its command"
-    for arg in ("", ":small") if ":small" in text else ("",):
+    for arg in (":paper", ":small") if ":small" in text else ("",):
         verb = "compare" if path.parent.name == "comparisons" else "sweep"
         program = "import sys, launch; code = launch.main(sys.argv); sys.exit(code or 'jax' in sys.modules)"
         command = [

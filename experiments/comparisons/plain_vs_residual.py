@@ -2,11 +2,11 @@
 
 Eight networks, {plain, residual} x {20, 32, 44, 56} layers; a plain network has the very parameters of its residual twin and no shortcuts.
 `:small` takes a quarter of the width (4/8/16 channels), 10,000 training images and 4 epochs of a one-cycle schedule with batches of 32
-and a learning rate of 0.03; 3 seeds for 20 and 56 layers, 1 for the others. Without an argument it is the paper's recipe, 64,000 steps of
+and a learning rate of 0.03; 3 seeds for 20 and 56 layers, 1 for the others. `:paper` is the paper's recipe, 64,000 steps of
 128 on CIFAR-10, with 3 seeds.
 
 Run:      python launch.py compare --study=experiments/comparisons/plain_vs_residual.py:small --workdir=runs/plain_vs_residual --parallel=2
-          python launch.py compare --study=experiments/comparisons/plain_vs_residual.py --workdir=runs/plain_vs_residual_paper
+          python launch.py compare --study=experiments/comparisons/plain_vs_residual.py:paper --workdir=runs/plain_vs_residual_paper
 Result:   docs/results/plain_vs_residual.md
 """
 
@@ -23,7 +23,7 @@ PAPER = Paper(
 
 
 def get_study(arg=""):
-    a = args(arg, small=False)
+    a = args(arg, small=False, paper=False)  # of the two, paper is what it is without a word
     base = load("experiments/resnet_cifar10.py")
     with base.unlocked():
         base.data.test = ""

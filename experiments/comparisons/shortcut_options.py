@@ -1,8 +1,8 @@
 """Which shortcut where the shape changes: zeros (A), a projection (B), projections everywhere (C)? He et al. 2015, Table 3.
 
 ResNet-34 in the paper (arXiv:1512.03385), where all three are far better than the plain net and differ little among themselves. `:small`
-is a ResNet-20 of a quarter of the width (4/8/16 channels) on 10,000 images of CIFAR-10 for 4 epochs of a one-cycle schedule; without an
-argument it is the paper's network on ImageNet by the recipe of experiments/resnet_imagenet.py. 3 seeds.
+is a ResNet-20 of a quarter of the width (4/8/16 channels) on 10,000 images of CIFAR-10 for 4 epochs of a one-cycle schedule; `:paper`
+is the paper's network on ImageNet by the recipe of experiments/resnet_imagenet.py. 3 seeds.
 
 Run:      python launch.py compare --study=experiments/comparisons/shortcut_options.py:small --workdir=runs/shortcut_options --parallel=2
 Result:   docs/results/shortcut_options.md
@@ -21,7 +21,7 @@ PAPER = Paper(
 
 
 def get_study(arg=""):
-    a = args(arg, small=False)
+    a = args(arg, small=False, paper=False)  # of the two, paper is what it is without a word
     base = load("experiments/resnet_cifar10.py") if a.small else load("experiments/resnet_imagenet.py", "variant=34")
     if a.small:
         with base.unlocked():
