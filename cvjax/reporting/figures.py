@@ -106,8 +106,10 @@ def _draw(ax: "Axes", panel: Panel) -> None:
     ax.set_axisbelow(True)
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.spines["bottom"].set_color(GRID)
-    if any(line.label for line in panel.lines):
-        ax.legend(frameon=False, labelcolor=INK, fontsize=9.5)
+    labelled = sum(bool(line.label) for line in panel.lines)
+    if labelled:
+        beside: Any = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if labelled > 4 else {}
+        ax.legend(frameon=False, labelcolor=INK, fontsize=9.5, **beside)
 
 
 def _thin(line: Line) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

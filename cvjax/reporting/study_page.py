@@ -9,6 +9,7 @@ from cvjax.reporting import figures, page, run_page, runs, words
 from cvjax.reporting.runs import Run
 from cvjax.reporting.study import Group, Study, table
 
+STRETCHES = 40  # points of a training curve
 DRAWN = len(figures.SERIES)  # groups with a curve; more cannot be told apart
 
 
@@ -61,7 +62,9 @@ def verdict(study: Study) -> str:
 
 
 def _named(study: Study, group: Group) -> str:
-    """ "optim.lr = 0.1, model.variant = 20"; empty where there is one setting only."""
+    """ "optim.lr = 0.1, model.variant = 20", or the name of an arm; empty where there is one setting only."""
+    if study.keys == ["arm"]:
+        return group.settings[0]
     return ", ".join(f"{key} = {value}" for key, value in zip(study.keys, group.settings, strict=True))
 
 
@@ -87,7 +90,7 @@ def panels(study: Study, named: bool = False) -> list[figures.Panel]:
 
 def _curve(group: Group, name: str, colour: int, label: str = "") -> figures.Line | None:
     """Mean and standard deviation over the seeds, at the points that all of them have."""
-    curves = [dict(zip(*runs.series(run, name), strict=True)) for run in group.finished or group.runs]
+    curves = [dict(zip(*_smooth(*runs.series(run, name), name), strict=True)) for run in group.finished or group.runs]
     curves = [curve for curve in curves if curve]
     common = sorted(set.intersection(*map(set, curves))) if curves else []
     if not common:
@@ -95,6 +98,14 @@ def _curve(group: Group, name: str, colour: int, label: str = "") -> figures.Lin
     values = np.array([[curve[x] for x in common] for curve in curves]) * (100 if words.is_fraction(name) else 1)
     band = values.std(0, ddof=1) if len(curves) > 1 else None
     return figures.Line(label, np.array(common), values.mean(0), colour, dashed=name.startswith("train/"), band=band)
+
+
+def _smooth(x: np.ndarray, y: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """What training measures batch by batch, as means of stretches; evaluations as they are."""
+    if not name.startswith("train/") or len(x) <= STRETCHES:
+        return x, y
+    parts = np.array_split(np.arange(len(x)), STRETCHES)
+    return np.array([x[part[-1]] for part in parts]), np.array([y[part].mean() for part in parts])
 
 
 def _title(found: Sequence[Run]) -> str:
