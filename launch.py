@@ -5,8 +5,8 @@
     python launch.py eval     --workdir=runs/digits [--checkpoint=best] [--split=val] [--config.data.val=...]
     python launch.py eval     --config=experiments/resnet_imagenet.py --init=torchvision:resnet50.pth
     python launch.py predict  --workdir=runs/digits photo.jpg folder/
-    python launch.py sweep    --config=... --sweep="optim.lr=[0.1,0.03] seed=range(3)" --workdir=...   or --study=FILE.py
-    python launch.py compare  --study=experiments/comparisons/plain_vs_residual.py:small --workdir=...
+    python launch.py sweep    --workdir=runs/lr --config=... --sweep="optim.lr=[0.1,0.03] seed=range(3)"
+    python launch.py compare  --workdir=runs/plain_vs_residual --study=experiments/comparisons/plain_vs_residual.py:small
     python launch.py status   --workdir=...               how the runs of a study stand
     python launch.py report   --workdir=runs              tables, curves and one HTML page out of finished runs
     python launch.py list                                experiments, models, tasks and data sources

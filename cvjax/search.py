@@ -56,7 +56,8 @@ class Search:
     space: setting -> Between or Choice; the seed may be one. trials: how many arms. sampler: "grid" (every combination of choices),
     "random" or "sobol", listed before the first run; or
     "tpe", "cmaes", "nsga2", which learn from finished trials. goals: metric -> "max" or "min"; several need nsga2.
-    pruner: stops trials that look poor by the first goal: "none", "median", "halving", "hyperband", "wilcoxon".
+    pruner: stops trials that look poor by the first goal: "none", "median", "halving", "hyperband", "wilcoxon"; not before `warmup`
+    evaluations: a high learning rate looks poor early and may end best.
     """
 
     space: Mapping[str, Between | Choice]
@@ -64,6 +65,7 @@ class Search:
     trials: int = 20
     sampler: str = "tpe"
     pruner: str = "none"
+    warmup: int = 0
     seed: int = 0
 
     @property

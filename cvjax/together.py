@@ -169,6 +169,7 @@ def train_together(folders: list[Path]) -> int:
     for thread in threads:
         while thread.is_alive():  # a join without an end would keep signals waiting
             thread.join(0.2)
+    environment.deaf()
     return max(codes)
 
 

@@ -62,7 +62,7 @@ def run(
             looked = time.monotonic() - looked_at > LOOK
             for path in pool.running() if looked and search.pruner != "none" else ():
                 looked_at = time.monotonic()
-                if poor(running[path], search, path):
+                if not (path / "pruned.json").exists() and poor(running[path], search, path):
                     write_json(path / "pruned.json", {"trial": running[path].number})
                     pool.stop(path)
             for path, code in pool.ended():
@@ -224,7 +224,7 @@ def poor(trial: "optuna.Trial", search: Search, path: Path) -> bool:
     for number, row in enumerate(rows, 1):
         if number not in known:
             trial.report(row[name], number)
-    return bool(rows) and trial.should_prune()
+    return len(rows) > search.warmup and trial.should_prune()
 
 
 def tell(study: "optuna.Study", search: Search, trial: "optuna.Trial", path: Path) -> str:
@@ -235,6 +235,7 @@ def tell(study: "optuna.Study", search: Search, trial: "optuna.Trial", path: Pat
     if state == "finished" and values:
         study.tell(trial, values, skip_if_finished=True)
     elif state == "pruned":
+        write_json(path / "status.json", {**read_json(path / "status.json"), "state": "pruned", "reason": "poor beside earlier trials"})
         study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
     else:
         study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)

@@ -29,7 +29,11 @@ def train(flags: Any, words: list[str], assignments: Assignments) -> None:
 
     parallel.start()
     parallel.check_devices()
-    train.train(config, workdir)
+    try:
+        train.train(config, workdir)
+    except Interrupted:
+        environment.deaf()
+        raise
 
 
 def eval(flags: Any, words: list[str], assignments: Assignments) -> None:

@@ -132,10 +132,8 @@ def noise(c: Comparison) -> str:
     floor = seed_noise([list(c.values(arm, name).values()) for arm in c.arms]) if name else None
     if floor is None:
         return ""
-    two = words.value(name, 2.8 * floor)
-    return (
-        f"Seeds alone: standard deviation {words.value(name, floor)} of the {label(name)}; single runs closer than {two} may be the same."
-    )
+    one, two = words.value(name, floor), words.value(name, 2.8 * floor)
+    return f"Seeds alone move the {label(name)} by {one} (standard deviation); single runs closer than {two} may be the same."
 
 
 def explained(c: Comparison) -> Table:
