@@ -32,7 +32,8 @@ def launch(*arguments: str) -> float:
 
 def overhead(folder: Path) -> None:
     short = [*DIGITS, "--config.train.duration=20 steps"]
-    launch("train", *short, f"--workdir={folder}/warm")
+    for seed in range(4):  # every program into the compile cache
+        launch("train", *short, f"--config.seed={seed}", f"--workdir={folder}/warm{seed}")
     by_hand = sum(launch("train", *short, f"--config.seed={seed}", f"--workdir={folder}/{seed}") for seed in range(4))
     first = launch("sweep", *short, "--sweep=seed=range(4)", f"--workdir={folder}/study")
     again = launch("sweep", *short, "--sweep=seed=range(4)", f"--workdir={folder}/study")

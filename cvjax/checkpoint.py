@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -170,7 +171,9 @@ class Checkpoints:
                 return self._manager.restore(step, args=ocp.args.Composite(**item))[name]
             except Exception as error:  # Orbax and TensorStore raise many kinds; whatever it is, the files are not what was written
                 damage = Damaged(f"its {name} cannot be read: {_reason(error)}")
-            gc.collect()
+            for _ in range(10):  # TensorStore's threads still hold some of what was being read
+                gc.collect()
+                time.sleep(0.02)
         raise damage
 
     def _set_aside(self, step: int) -> Path:
