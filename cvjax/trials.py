@@ -4,6 +4,7 @@ The run folders are the truth (trial.json says what was drawn), the storage a ca
 repaired when torn, or any storage of Optuna's by URL, which launchers on many machines can share. The same command goes on where it stood.
 """
 
+import datetime
 import hashlib
 import json
 import time
@@ -146,6 +147,13 @@ def counted(study: "optuna.Study") -> list["optuna.trial.FrozenTrial"]:
     return [trial for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get("folder")]
 
 
+def taken(study: "optuna.Study") -> list[int]:
+    """Numbers of the trials that count, and of those that another launcher is asking for at this moment."""
+    fresh = datetime.datetime.now() - datetime.timedelta(minutes=1)
+    asking = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "RUNNING" and "folder" not in trial.user_attrs]
+    return [trial.number for trial in (*counted(study), *(t for t in asking if t.datetime_start and t.datetime_start > fresh))]
+
+
 def reattach(study: "optuna.Study", trial: "optuna.trial.FrozenTrial") -> "optuna.Trial":
     import optuna
 
@@ -165,7 +173,7 @@ def propose(study: "optuna.Study", found: Study, folder: Path) -> tuple[Path, "o
     trial = study.ask(distributions(search))
     trial.set_user_attr("home", str(folder.absolute()))
     trial.set_user_attr("folder", run_of(found, trial.number, trial.params).folder)  # from here on it counts
-    if trial.number not in sorted(other.number for other in counted(study))[: search.trials]:
+    if len([number for number in taken(study) if number < trial.number]) >= search.trials:
         trial.set_user_attr("folder", "")
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return None
