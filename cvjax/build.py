@@ -187,20 +187,21 @@ def initial_state(
             raise UserError(f"{experiment.init} does not fill the model: {some(fresh)}")
         print(f"from {experiment.init}" + (f"; initialised anew: {some(fresh)}" if fresh else ""))
         _warn_of_frozen(experiment.config.optim.to_dict(), [path.partition("/")[2] for path in fresh if path.startswith("params/")])
-    optimiser, schedule = _optimiser(experiment, params)
+    optimiser, schedule = make_optimiser(experiment, params)
     state = State(step=jnp.int32(0), params=params, stats=stats, opt=jax.jit(optimiser.init)(params))
     return parallel.replicate(state), optimiser, schedule
 
 
 def check_builds(e: Experiment) -> None:
     """Raises UserError where the model or the optimiser of an experiment cannot be made; makes shapes only."""
-    _optimiser(e, jax.eval_shape(partial(_init, e), jax.random.key(0))["params"])
+    make_optimiser(e, jax.eval_shape(partial(_init, e), jax.random.key(0))["params"])
 
 
-def _optimiser(e: Experiment, params: Any) -> tuple[optax.GradientTransformation, Callable]:
-    layer, settings = getattr(e.model_file, "layer", None), e.config.optim.to_dict()
-    length = {"total_steps": e.total_steps, "steps_per_epoch": e.steps_per_epoch}
-    return configs.call("optim", optim.make, settings, params=params, layer=layer, **length)
+def make_optimiser(e: Experiment, params: Any, **given: Any) -> tuple[optax.GradientTransformation, Callable]:
+    """The optimiser and the learning rate of each step. `given` stands for settings of config.optim: numbers that only the device knows."""
+    settings = {name: value for name, value in e.config.optim.to_dict().items() if name not in given}
+    given |= {"total_steps": e.total_steps, "steps_per_epoch": e.steps_per_epoch, "layer": getattr(e.model_file, "layer", None)}
+    return configs.call("optim", optim.make, settings, params=params, **given)
 
 
 def _init(e: Experiment, k: jax.Array) -> dict:

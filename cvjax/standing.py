@@ -8,6 +8,7 @@ from cvjax import plan
 from cvjax.errors import UserError
 from cvjax.files import lines, read_json
 from cvjax.log import screen
+from cvjax.reporting.words import aligned
 
 HEAD = ("run", "state", "step", "best", "last sign", "where", "starts", "why")
 
@@ -23,7 +24,7 @@ def table(folder: Path) -> str:
     rows = [_row(run) for run in runs]
     states = [row[1] for row in rows]
     totals = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    return f"{_aligned([HEAD, *rows])}\n{len(rows)} runs: {totals}"
+    return f"{aligned([HEAD, *rows])}\n{len(rows)} runs: {totals}"
 
 
 def _row(run: Path) -> tuple[str, ...]:
@@ -48,8 +49,3 @@ def _ago(moment: str) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
     return f"{max(seconds, 0):.0f} s"
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> str:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)

@@ -25,7 +25,8 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 from cvjax import config as configs  # noqa: E402
-from cvjax import optim, parallel, step, train  # noqa: E402
+from cvjax import parallel, step, train  # noqa: E402
+from cvjax.build import make_optimiser  # noqa: E402
 from cvjax.errors import UserError  # noqa: E402
 from cvjax.executors.vmap import NUMBERS  # noqa: E402
 from cvjax.reporting.runs import flatten  # noqa: E402
@@ -61,7 +62,9 @@ class Together:
     """The update that arms share. `update(number, state, rows, data)` is called by the thread of each arm."""
 
     def __init__(self, values: list[dict[str, Any]]):
-        self.values = values
+        kinds = {"seed": np.int32}
+        self.numbers = {name: np.array([arm[name] for arm in values], kinds.get(name, np.float32)) for name in values[0]}
+        self.count = len(values)
         self.active = set(range(len(values)))
         self.turn = threading.Condition()
         self.waiting: dict[int, Any] = {}
@@ -104,7 +107,7 @@ class Together:
             return
         try:
             assert self.joint is not None
-            self.stacked, values = self.joint(self._stack(), self._numbers(), rows, data)
+            self.stacked, values = self.joint(self._stack(), self.numbers, rows, data)
         except BaseException as failure:
             self.failure = failure
             self.turn.notify_all()
@@ -122,21 +125,16 @@ class Together:
             return self.stacked
         states = {number: state.whole if isinstance(state, Part) else state for number, state in self.waiting.items()}
         filler = next(iter(states.values()))  # in the places of arms that have ended
-        filled = [states.get(number, filler) for number in range(len(self.values))]
+        filled = [states.get(number, filler) for number in range(self.count)]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled)
-
-    def _numbers(self) -> dict[str, Any]:
-        kinds = {"seed": np.int32}
-        return {name: np.array([arm[name] for arm in self.values], kinds.get(name, np.float32)) for name in self.values[0]}
 
 
 def joint_update(e: Any) -> Callable:
     """`(states, numbers, rows, data) -> (states, values)`: the step of `e` for all arms at once, each with its own numbers."""
 
     def one(state: Any, numbers: dict, rows: Any, data: dict) -> tuple:
-        settings = e.config.optim.to_dict() | {name.removeprefix("optim."): x for name, x in numbers.items() if name.startswith("optim.")}
-        length = {"total_steps": e.total_steps, "steps_per_epoch": e.steps_per_epoch}
-        optimiser, schedule = optim.make(state.params, layer=getattr(e.model_file, "layer", None), **length, **settings)
+        given = {name.removeprefix("optim."): x for name, x in numbers.items() if name.startswith("optim.")}
+        optimiser, schedule = make_optimiser(e, state.params, **given)
         arm = dataclasses.replace(e, seed=numbers["seed"])
         return step.update(arm, optimiser, schedule)(state, rows, data)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvjax import plan
-from cvjax.errors import Interrupted, UserError
+from cvjax.errors import UserError
 from cvjax.executors import local
 from cvjax.files import append_line, lines, read_json, write_json
 from cvjax.search import LISTED, Between, Choice, Search
@@ -66,9 +66,7 @@ def run(
                 if not (path / "pruned.json").exists() and poor(running[path], search, path):
                     write_json(path / "pruned.json", {"trial": running[path].number})
                     pool.stop(path)
-            for path, code in pool.ended():
-                if code and code != Interrupted.exit_code:
-                    plan.note_failure(path, code)
+            for path in pool.ended():
                 if local.needed(path, retries):
                     waiting.append(path)
                 else:

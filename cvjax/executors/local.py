@@ -60,13 +60,15 @@ class Pool:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**self.environment, **variables}, start_new_session=True,
             )  # fmt: skip
 
-    def ended(self) -> list[tuple[Path, int]]:
-        """Folders and exit codes of the runs that have ended since the last call."""
+    def ended(self) -> list[Path]:
+        """Folders of the runs that have ended since the last call; a failure is written down there."""
         found = []
         for slot in self.slots:
             if slot.process is not None and slot.process.poll() is not None:
                 assert slot.folder is not None
-                found.append((slot.folder, slot.process.returncode))
+                if slot.process.returncode not in (0, Interrupted.exit_code):
+                    plan.note_failure(slot.folder, slot.process.returncode)
+                found.append(slot.folder)
                 slot.folder = slot.process = None
         return found
 
@@ -80,9 +82,10 @@ class Pool:
                 slot.process.terminate()
 
     def wait(self) -> None:
-        while self.busy():
-            self.ended()
-            time.sleep(POLL)
+        """Until every run has ended, however it ends."""
+        for slot in self.slots:
+            if slot.process is not None:
+                slot.process.wait()
 
 
 def cores_here() -> list[int]:
@@ -139,13 +142,11 @@ def execute(
     with watched(pool) as check:
         while waiting or pool.busy():
             check()
-            ready = [path for path in waiting if plan.state(path) != "running"]  # one that a dying launcher left may still be saving
-            if ready and pool.free():
-                waiting.remove(ready[0])
-                pool.start(ready[0], devices[ready[0]])
-            for path, code in pool.ended():
-                if code and code != Interrupted.exit_code:
-                    plan.note_failure(path, code)
+            # One that a dying launcher left may still be saving.
+            if pool.free() and (path := next((path for path in waiting if plan.state(path) != "running"), None)):
+                waiting.remove(path)
+                pool.start(path, devices[path])
+            for path in pool.ended():
                 if needed(path, retries):
                     waiting.insert(0, path)
                 else:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cvjax.reporting import comparison, figures, page
+from cvjax.reporting import comparison, figures, page, words
 from cvjax.reporting.comparison import Comparison, Table
 
 COLOUR = {"PASS": "good", "FAIL": "bad", "UNDECIDED": "quiet"}
@@ -69,8 +69,7 @@ def write(c: Comparison, folder: Path) -> None:
 
 def markdown(c: Comparison) -> str:
     parts = [_markdown(comparison.table(c)), f"{INTERVALS} {comparison.noise(c)}".strip()]
-    parts += [_markdown(comparison.tests(c))] if comparison.tests(c)[1] else []
-    parts += [_markdown(comparison.explained(c))] if comparison.explained(c)[1] else []
+    parts += [_markdown(table) for table in (comparison.tests(c), comparison.explained(c)) if table[1]]
     judged = comparison.claims(c)
     if judged:
         parts.append(_markdown((["claim", "says", "verdict", "evidence"], [[j.name, j.says, j.verdict, j.evidence] for j in judged])))
@@ -101,6 +100,6 @@ def _escape(text: str) -> str:
 def terminal(c: Comparison) -> str:
     """The arms and the claims, for the end of a sweep."""
     head, rows = comparison.table(c)
-    widths = [max(len(line[i]) for line in [head, *rows]) for i in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in [head, *rows]]
-    return "\n".join([*lines, *(f"{one.verdict:9} {one.name}: {one.says} ({one.evidence})" for one in comparison.claims(c))])
+    return "\n".join(
+        [words.aligned([head, *rows]), *(f"{one.verdict:9} {one.name}: {one.says} ({one.evidence})" for one in comparison.claims(c))]
+    )

@@ -115,3 +115,9 @@ def wilson(right: int, n: int) -> tuple[float, float]:
 def number(value: float) -> str:
     """An epoch or a count of them: 30, 2.5."""
     return f"{value:.4g}"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Columns for a terminal."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
