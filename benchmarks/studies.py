@@ -2,11 +2,12 @@
 
     python benchmarks/studies.py [--parts=overhead,again,trials,together]
 
-overhead: a sweep of short runs against the same runs by hand. again: the command of a finished study of 100 runs. trials: 200 made-up
+overhead: runs of a study (of 3 against of 1) against runs by hand. again: the command of a finished study of 100 runs. trials: 200 made-up
 trials by 4 launchers on one storage. together: 8 arms in one program, against one arm alone, and against the 8 one after the other.
 """
 
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -32,13 +33,15 @@ def launch(*arguments: str) -> float:
 
 def overhead(folder: Path) -> None:
     short = [*DIGITS, "--config.train.duration=20 steps"]
-    for seed in range(4):  # every program into the compile cache
-        launch("train", *short, f"--config.seed={seed}", f"--workdir={folder}/warm{seed}")
-    by_hand = sum(launch("train", *short, f"--config.seed={seed}", f"--workdir={folder}/{seed}") for seed in range(4))
-    first = launch("sweep", *short, "--sweep=seed=range(4)", f"--workdir={folder}/study")
-    again = launch("sweep", *short, "--sweep=seed=range(4)", f"--workdir={folder}/study")
-    print(f"overhead: 4 runs by hand {by_hand:.1f} s, as a study with its report {first:.1f} s: {(first - by_hand) / 4:+.2f} s a run")
-    print(f"  the same command again: {again:.2f} s")
+    launch("train", *short, "--config.seed=9", f"--workdir={folder}/warm")  # every program into the compile cache
+    rounds = []
+    for i in range(5):  # in turns, since machines do not keep their speed
+        by_hand = [launch("train", *short, f"--config.seed={seed}", f"--workdir={folder}/{i}-{seed}") for seed in range(2)]
+        one, three = (launch("sweep", *short, f"--sweep=seed=range({n})", f"--workdir={folder}/{i}-of-{n}") for n in (1, 3))
+        rounds.append((sum(by_hand) / 2, (three - one) / 2, one))
+    hand, inside, one = (statistics.median(column) for column in zip(*rounds, strict=True))
+    print(f"overhead: a run by hand {hand:.2f} s, one more in a study {inside:.2f} s: {inside - hand:+.2f} s a run")
+    print(f"  a study of one run {one:.2f} s: {one - inside:.1f} s once a study, for checking its runs and for its report")
 
 
 def again(folder: Path) -> None:

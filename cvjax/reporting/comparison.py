@@ -142,8 +142,9 @@ def explained(c: Comparison) -> Table:
     found = [run for seeds in c.arms.values() for run in seeds.values() if run is not None]
     if not c.measured or c.measured[0].startswith("train/") or "/" not in c.measured[0]:
         return head, []
-    keys = [*differing(found), "seed"] if found else []
-    return head, [[key, f"{100 * share:.0f} %"] for key, share in importance(found, keys, c.measured[0]).items()]
+    keys = differing(found) if found else []
+    shares = importance(found, [*keys, "seed"], c.measured[0]) if keys else {}  # where only seeds differ, they explain it all
+    return head, [[key, f"{100 * share:.0f} %"] for key, share in shares.items()]
 
 
 def responses(c: Comparison) -> dict[str, dict[str, list[float]]]:

@@ -16,14 +16,15 @@ def importance(found: Sequence[Run], keys: Sequence[str], metric: str) -> dict[s
 
     Empty for fewer than 8 finished runs or when nothing differs.
     """
-    import optuna
+    judged = [(run, value) for run in found if run.finished and (value := runs.final(run, metric)) is not None and np.isfinite(value)]
+    found_in_all = [key for key in keys if all(key in run.config for run, _ in judged)]
+    differ = [key for key in found_in_all if len({_word(run.config[key]) for run, _ in judged}) > 1]
+    if len(judged) < FEWEST or not differ or len({value for _, value in judged}) < 2:
+        return {}
+    import optuna  # a second or more, with all that it loads
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-    judged = [(run, value) for run in found if run.finished and (value := runs.final(run, metric)) is not None and np.isfinite(value)]
-    spaces = {key: _distribution([run.config[key] for run, _ in judged]) for key in keys if all(key in run.config for run, _ in judged)}
-    spaces = {key: space for key, space in spaces.items() if space is not None}
-    if len(judged) < FEWEST or not spaces or len({value for _, value in judged}) < 2:
-        return {}
+    spaces = {key: _distribution([run.config[key] for run, _ in judged]) for key in differ}
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study()
     for run, value in judged:
@@ -33,12 +34,10 @@ def importance(found: Sequence[Run], keys: Sequence[str], metric: str) -> dict[s
 
 
 def _distribution(values: list[Any]) -> Any:
-    """What the values of a setting were drawn from, as far as they say; None where they are all the same."""
+    """What the values of a setting were drawn from, as far as they say."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     distinct = {_word(value) for value in values}
-    if len(distinct) < 2:
-        return None
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in distinct):
         low, high = float(min(distinct)), float(max(distinct))
         return FloatDistribution(low, high, log=low > 0 and high / low >= 10)
