@@ -182,7 +182,7 @@ def initial_state(
     variables = _variables(experiment)
     params, stats = variables["params"], variables.get("batch_stats", {})
     if experiment.init and not restoring:
-        params, stats, fresh = transfer.initialise(params, stats, experiment.init, experiment.model_file)
+        params, stats, fresh = transfer.initialise(params, stats, experiment.init, experiment.model)
         if fresh and complete:
             raise UserError(f"{experiment.init} does not fill the model: {some(fresh)}")
         print(f"from {experiment.init}" + (f"; initialised anew: {some(fresh)}" if fresh else ""))

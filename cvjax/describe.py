@@ -10,6 +10,8 @@ import flax.linen as nn
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
+from cvjax.state import streams
+
 
 class Layer(NamedTuple):
     """What the operations of one module cost, its submodules' aside.
@@ -61,9 +63,7 @@ def activations(model: nn.Module, variables: dict, inputs: dict) -> int:
 
     def backward(params: Any, variables: dict, inputs: dict) -> Any:
         def loss(params: Any) -> jax.Array:
-            out, _ = model.apply(
-                {**variables, "params": params}, inputs, train=True, rngs={"dropout": jax.random.key(0)}, mutable=["batch_stats"]
-            )
+            out, _ = model.apply({**variables, "params": params}, inputs, train=True, rngs=streams(0, 0, 0), mutable=["batch_stats"])
             return sum(x.sum() for x in jax.tree.leaves(out) if jax.numpy.issubdtype(x.dtype, jax.numpy.inexact))
 
         return jax.vjp(loss, params)[1]

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from cvjax import parallel, step, workdir
 from cvjax.build import Experiment, build, initial_state
 from cvjax.errors import UserError
-from cvjax.state import State, flat, key
+from cvjax.state import State, flat, streams
 
 FOLDER = "nonfinite"
 
@@ -64,14 +64,15 @@ def replay(config: ConfigDict, folder: Path) -> list[str]:
 def diagnosis(e: Experiment, variables: dict, batch: dict, number: int) -> list[str]:
     """What is not finite, in the order of the computation: the batch, parameters, what each layer hands on, losses, gradients."""
     variables, batch = jax.tree.map(jnp.asarray, (variables, batch))
-    inputs = e.task.inputs(batch, key(e.seed, "model", number - 1))
+    rngs = streams(e.seed, number - 1, 0)
+    inputs = e.task.inputs(batch, rngs["dropout"])
     found = [("the batch's " + name, value) for name, value in batch.items()]
     found += [(f"the parameter {path}", leaf) for path, leaf in flat(variables).items()]
 
     @jax.jit
     def forward(params: Any) -> tuple:
         outputs, changed = e.model.apply(
-            {**variables, "params": params}, inputs, train=True, rngs={"dropout": key(e.seed, "model", number - 1)},
+            {**variables, "params": params}, inputs, train=True, rngs=rngs,
             mutable=["batch_stats", "intermediates"], capture_intermediates=True)  # fmt: skip
         terms = e.loss(outputs, batch)
         loss = sum(term.weight * term.sum / jnp.maximum(term.count, 1) for term in terms.values() if term.weight)

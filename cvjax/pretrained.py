@@ -6,11 +6,12 @@
 A model file that has references exports
 
     REFERENCES                  {name in the reference's library: settings of Model}
-    reference_name(path)        "stage1_block1/conv1/kernel" -> "layer1.0.conv1.weight"
+    reference_name(path, model) "stage1_block1/conv1/kernel" -> "layer1.0.conv1.weight"
     reference_settings(arrays)  settings that the arrays decide (num_classes), {} where they do not say
     canonical(name)             a name in a file, freed of what varies between files
 """
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -47,17 +48,20 @@ def load(name: str, weights: str | Path | Mapping[str, np.ndarray]) -> tuple[nn.
     arrays = canonical(file, weights if isinstance(weights, Mapping) else read(weights))
     model = file.Model(**{**settings, **file.reference_settings(arrays)})
     shapes = _shapes(model)
-    return model, _tree(shapes, convert(file, arrays, flat(shapes), source))
+    return model, _tree(shapes, convert(model, arrays, flat(shapes), source))
 
 
 def save(name: str, variables: dict, path: str | Path) -> None:
     """Writes variables under the reference's names, as .safetensors or .npz. Raises UserError for another ending or other variables."""
-    file, _ = _reference(name)
+    file, settings = _reference(name)
+    model = file.Model(**settings)
     odd = sorted(set(variables) - {"params", "batch_stats"})
     if odd:
         raise UserError(f"{name} has no variables '{odd[0]}'; give params and batch_stats")
     try:
-        arrays = {file.reference_name(_inner(key)): _outward(np.asarray(value, np.float32)) for key, value in flat(variables).items()}
+        arrays = {
+            file.reference_name(_inner(key), model): _outward(np.asarray(value, np.float32)) for key, value in flat(variables).items()
+        }
     except KeyError as error:
         raise UserError(f"{name} has no parameter {error}; are these variables of another model?") from error
     load(name, arrays)  # what could not be read back is not written
@@ -123,9 +127,9 @@ def canonical(file: ModuleType, arrays: Mapping[str, np.ndarray]) -> dict[str, n
     return found
 
 
-def convert(file: ModuleType, arrays: dict[str, np.ndarray], shapes: dict[str, Any], source: str) -> dict[str, np.ndarray]:
+def convert(model: nn.Module, arrays: dict[str, np.ndarray], shapes: dict[str, Any], source: str) -> dict[str, np.ndarray]:
     """Arrays by our own paths ("params/head/kernel"). Raises UserError where names or shapes do not match one to one."""
-    wanted = {file.reference_name(_inner(path)): path for path in shapes}
+    wanted = {_file(model).reference_name(_inner(path), model): path for path in shapes}
     unused, unfilled = sorted(set(arrays) - set(wanted)), sorted(set(wanted) - set(arrays))
     if unused or unfilled:
         parts = [f"{len(x)} {what}: {some(x)}" for x, what in ((unfilled, "not in it"), (unused, "of it not used")) if x]
@@ -138,13 +142,18 @@ def convert(file: ModuleType, arrays: dict[str, np.ndarray], shapes: dict[str, A
     return {path: value.astype(np.float32) for path, value in found.items()}
 
 
-def fitting(file: ModuleType, source: str, here: dict[str, Any]) -> dict[str, np.ndarray]:
+def fitting(model: nn.Module, source: str, here: dict[str, Any]) -> dict[str, np.ndarray]:
     """Arrays of a weight file by our own paths, as far as a model has use for them: see `cvjax.transfer`."""
+    file = _file(model)
     if not hasattr(file, "reference_name"):
         raise UserError(f"{file.__name__} has no reference implementation to take weights from")
     arrays = canonical(file, read(source))
-    names = {path: file.reference_name(_inner(path)) for path in here}
+    names = {path: file.reference_name(_inner(path), model) for path in here}
     return {path: _inward(arrays[name]).astype(np.float32) for path, name in names.items() if name in arrays}
+
+
+def _file(model: nn.Module) -> ModuleType:
+    return sys.modules[type(model).__module__]
 
 
 def _reference(name: str) -> tuple[ModuleType, dict]:

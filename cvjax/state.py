@@ -39,6 +39,11 @@ def key(seed: int, stream: str, step: Any) -> Key[Array, ""]:
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), zlib.crc32(stream.encode())), step)
 
 
+def streams(seed: int, number: Any, device: Any) -> dict[str, Key[Array, ""]]:
+    """What a network draws from in training step `number` (from 0): "dropout" is each device's own, "depth" the same on all."""
+    return {"dropout": jax.random.fold_in(key(seed, "model", number), device), "depth": key(seed, "depth", number)}
+
+
 def example_keys(seed: int, stream: str, step: Any, rows: Array) -> Key[Array, "b"]:
     """One key per example from its row in the global batch, so that draws do not depend on the number of devices."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key(seed, stream, step), rows)

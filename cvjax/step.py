@@ -15,7 +15,7 @@ from cvjax import optim, parallel
 from cvjax.build import Experiment
 from cvjax.ops.shuffle import indices
 from cvjax.preprocess import device_eval, device_train
-from cvjax.state import State, Term, key
+from cvjax.state import State, Term, streams
 
 
 def update(e: Experiment, optimiser: optax.GradientTransformation, schedule: Callable) -> Callable:
@@ -29,8 +29,9 @@ def update(e: Experiment, optimiser: optax.GradientTransformation, schedule: Cal
     def step(state: State, rows: jax.Array, data: dict) -> tuple[State, dict]:
         batch = _batch(e, state.step, rows, data)
         micros = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
-        keys = jax.random.split(jax.random.fold_in(key(e.seed, "model", state.step), jax.lax.axis_index(parallel.AXIS)), parts)
-        grads, terms, stats = _gradients(e, state, micros, keys)
+        rngs = streams(e.seed, state.step, jax.lax.axis_index(parallel.AXIS))
+        keys = jax.random.split(rngs["dropout"], parts)
+        grads, terms, stats = _gradients(e, state, micros, keys, rngs["depth"])
         grads = parallel.psum(grads)
         updates, opt = optimiser.update(grads, state.opt, state.params)
         values = {"lr": schedule(state.step), "grad_norm": optax.tree.norm(grads)}
@@ -70,15 +71,18 @@ def seen(e: Experiment, number: int) -> Callable:
     return lambda state, rows, data: parallel.gather(_batch(e, jnp.int32(number), rows, data))
 
 
-def _gradients(e: Experiment, state: State, micros: dict, keys: jax.Array) -> tuple[Any, dict, Any]:
-    """This device's gradient of the global objective, its terms, and the new BatchNorm statistics."""
+def _gradients(e: Experiment, state: State, micros: dict, keys: jax.Array, depth: jax.Array) -> tuple[Any, dict, Any]:
+    """This device's gradient of the global objective, its terms, and the new BatchNorm statistics.
+
+    keys: one a micro-batch, for dropout. depth: one for all, since the blocks that a mini-batch leaves out are the same throughout.
+    """
 
     def terms(params: Any, stats: Any, micro: dict, key: jax.Array) -> tuple[dict[str, Term], Any]:
         inputs = e.task.inputs(micro, key)
         outputs, changed = e.model.apply(
-            {"params": params, "batch_stats": stats}, inputs, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
+            {"params": params, "batch_stats": stats}, inputs, train=True, rngs={"dropout": key, "depth": depth}, mutable=["batch_stats"]
         )
-        return e.loss(outputs, micro), changed.get("batch_stats", {})
+        return reported(e, outputs, micro), changed.get("batch_stats", {})
 
     def objective(params: Any, stats: Any, micro: dict, key: jax.Array, counts: dict | None) -> tuple[jax.Array, tuple]:
         found, stats = terms(params, stats, micro, key)
@@ -105,6 +109,12 @@ def _gradients(e: Experiment, state: State, micros: dict, keys: jax.Array) -> tu
     return grads, jax.tree.map(lambda x: x.sum(0), found), stats
 
 
+def reported(e: Experiment, outputs: dict, batch: dict) -> dict[str, Term]:
+    """The task's terms, and what the network says of itself: outputs called "metric/...", a mean over batches and devices each."""
+    own = {name.removeprefix("metric/"): Term(x, jnp.ones(())) for name, x in outputs.items() if name.startswith("metric/")}
+    return e.loss(outputs, batch) | own
+
+
 def evaluation(e: Experiment) -> Callable:
     """The function `(state, batch) -> (terms, rows)` of one evaluation batch, on the averaged parameters if there are any.
 
@@ -114,7 +124,7 @@ def evaluation(e: Experiment) -> Callable:
     def step(state: State, batch: dict) -> tuple[dict, dict]:
         batch = device_eval(batch, e.pixels)
         outputs = _outputs(e, state, batch)
-        terms = parallel.psum({name: (term.sum, term.count) for name, term in e.loss(outputs, batch).items()})
+        terms = parallel.psum({name: (term.sum, term.count) for name, term in reported(e, outputs, batch).items()})
         kept = {name: x for name, x in batch.items() if name != "image"} | e.task.decode(outputs)
         return terms, parallel.gather(kept)
 

@@ -1,9 +1,9 @@
 """Begin from other weights, a run's or a reference implementation's: what fits is taken, the rest (a head of another size) starts anew."""
 
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 
@@ -15,7 +15,7 @@ from cvjax.state import flat
 LIBRARIES = ("torchvision", "timm", "huggingface")  # said for the reader; the model file knows the names
 
 
-def initialise(params: Any, stats: Any, source: str, model_file: ModuleType) -> tuple[Any, Any, list[str]]:
+def initialise(params: Any, stats: Any, source: str, model: nn.Module) -> tuple[Any, Any, list[str]]:
     """Parameters and statistics with those of `source` in place of all that agree in path and shape.
 
     source: folder of a run, or a file of the reference's weights as "torchvision:resnet50.pth" (see `cvjax.pretrained`).
@@ -25,7 +25,7 @@ def initialise(params: Any, stats: Any, source: str, model_file: ModuleType) -> 
     here = flat({"params": params, "stats": stats})
     library, colon, file = source.partition(":")
     if colon and library in LIBRARIES:
-        found = fitting(model_file, file, here)
+        found = fitting(model, file, here)
     else:
         found = flat(_stored(Path(source)))
     fits = {path for path, value in here.items() if path in found and found[path].shape == value.shape}

@@ -28,7 +28,7 @@ def arrays(name=NAME, **settings):
     shapes = pretrained._shapes(resnet.Model(**{**resnet.REFERENCES[name], **settings}))
     rng = np.random.default_rng(0)
     values = {path: rng.standard_normal(leaf.shape, np.float32) for path, leaf in flat(shapes).items()}
-    return {resnet.reference_name(path.partition("/")[2]): pretrained._outward(value) for path, value in values.items()}
+    return {resnet.reference_name(path.partition("/")[2], None): pretrained._outward(value) for path, value in values.items()}
 
 
 def same(a, b):
@@ -45,8 +45,8 @@ def test_names_are_torchvisions():
 @pytest.mark.parametrize("name", EVERY)
 def test_every_reference_is_one_to_one(name):
     file, settings = pretrained._reference(name)
-    paths = flat(pretrained._shapes(file.Model(**settings)))
-    names = [file.reference_name(path.partition("/")[2]) for path in paths]
+    model = file.Model(**settings)
+    names = [file.reference_name(path.partition("/")[2], model) for path in flat(pretrained._shapes(model))]
     assert len(set(names)) == len(names) and all(file.canonical(name) == name for name in names)
 
 

@@ -1,4 +1,4 @@
-"""Convolution without bias, padded as torch pads, NHWC; with derivatives that are fast on a CPU.
+"""Convolution, padded as torch pads, NHWC; with derivatives that are fast on a CPU.
 
 b batch · h w height, width · i o channels in, out · k kernel size · p q height, width of the result
 """
@@ -23,7 +23,7 @@ class Conv(nn.Module):
     """k x k convolution with k // 2 zeros on *both* sides, whatever the stride.
 
     "SAME" pads a strided convolution on the right only, which gives other numbers from torch's weights.
-    The one parameter is `kernel` (k k i/groups o), float32; the arithmetic is done in `dtype`.
+    Parameters: `kernel` (k k i/groups o) and, where `bias_init` is given, `bias` (o), float32; the arithmetic is done in `dtype`.
     """
 
     features: int
@@ -31,12 +31,17 @@ class Conv(nn.Module):
     stride: int = 1
     groups: int = 1
     dtype: DTypeLike = "float32"
+    kernel_init: nn.initializers.Initializer = he_fan_out
+    bias_init: nn.initializers.Initializer | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b p q o"]:
         shape = (self.size, self.size, x.shape[-1] // self.groups, self.features)
-        kernel = self.param("kernel", he_fan_out, shape, jnp.float32)
-        return convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.groups)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        y = convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.groups)
+        if self.bias_init is None:
+            return y
+        return y + self.param("bias", self.bias_init, (self.features,), jnp.float32).astype(self.dtype).reshape(1, 1, 1, -1)
 
 
 def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k j o"], stride: int = 1, groups: int = 1) -> Float[Array, "b p q o"]:

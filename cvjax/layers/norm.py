@@ -1,4 +1,4 @@
-"""Batch normalisation over the whole batch, on however many devices it lies (Ioffe & Szegedy, arXiv:1502.03167).
+"""Batch normalisation over the whole batch, on however many devices it lies (Ioffe & Szegedy, arXiv:1502.03167); AlexNet's LRN.
 
 The devices' sums and counts are added over the mapped axis named "batch" when that axis is bound while tracing
 (inside a function that parallel.py maps); anywhere else the batch at hand is the whole batch. So a model needs no
@@ -131,3 +131,12 @@ def _mix(old: Array, new: Array, keep: float) -> Array:
 def _as(channel: Float[Array, " c"], x: Float[Array, "*b c"]) -> Array:
     """The channel vector with x's number of axes (rank promotion is an error here)."""
     return channel.reshape((1,) * (x.ndim - 1) + channel.shape)
+
+
+def local_response_norm(
+    x: Float[Array, "b h w c"], size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0
+) -> Float[Array, "b h w c"]:
+    """x / (k + alpha * sum of squares over `size` neighbouring channels) ** beta (Krizhevsky et al. 2012, section 3.3)."""
+    squares = jnp.pad(jnp.square(x), ((0, 0), (0, 0), (0, 0), (size // 2, size // 2)))
+    neighbours = sum((squares[..., i : i + x.shape[-1]] for i in range(size)), jnp.zeros_like(x))
+    return x * (k + alpha * neighbours) ** -beta

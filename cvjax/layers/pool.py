@@ -1,4 +1,4 @@
-"""Max-pooling, padded as torch pads, NHWC; with a derivative that is fast on a CPU.
+"""Pooling as torch pools, NHWC; max-pooling with a derivative that is fast on a CPU.
 
 b batch · h w height, width · c channels · p q height, width of the result
 """
@@ -10,30 +10,30 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 
-def max_pool(x: Float[Array, "b h w c"], size: int = 3, stride: int = 2) -> Float[Array, "b p q c"]:
-    """The largest value of each size x size window, size // 2 pixels of nothing on both sides.
+def max_pool(x: Float[Array, "b h w c"], size: int = 3, stride: int = 2, pad: int = 0) -> Float[Array, "b p q c"]:
+    """The largest value of each size x size window, `pad` pixels of nothing on all sides.
 
     The gradient goes to the first of equal values. On a CPU forward-mode differentiation of it is an error: there XLA's
     derivative takes ten times as long as this one, and a seventh of a ResNet-18's whole step.
     """
     if jax.default_backend() == "cpu":
-        return _fast(x, size, stride, x.shape[1:3])
-    return nn.max_pool(x, (size, size), (stride, stride), ((size // 2, size // 2),) * 2)
+        return _fast(x, size, stride, pad, x.shape[1:3])
+    return nn.max_pool(x, (size, size), (stride, stride), ((pad, pad),) * 2)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def _fast(x: Array, size: int, stride: int, shape: tuple[int, int]) -> Array:
-    return _fast_forward(x, size, stride, shape)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+def _fast(x: Array, size: int, stride: int, pad: int, shape: tuple[int, int]) -> Array:
+    return _fast_forward(x, size, stride, pad, shape)[0]
 
 
-def _fast_forward(x: Array, size: int, stride: int, shape: tuple[int, int]) -> tuple[Array, Array]:
+def _fast_forward(x: Array, size: int, stride: int, pad: int, shape: tuple[int, int]) -> tuple[Array, Array]:
     """The values, and for each the number of the tap (0 to size * size - 1) that it came from."""
-    half = size // 2
-    p, q = ((n + 2 * half - size) // stride + 1 for n in shape)
-    padded = jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)), constant_values=-jnp.inf)
+    p, q = ((n + 2 * pad - size) // stride + 1 for n in shape)
+    padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), constant_values=-jnp.inf)
     best = jnp.full((x.shape[0], p, q, x.shape[3]), -jnp.inf, x.dtype)
     source = jnp.zeros(best.shape, jnp.uint8)
     for tap in range(size * size):
@@ -44,7 +44,7 @@ def _fast_forward(x: Array, size: int, stride: int, shape: tuple[int, int]) -> t
     return best, source
 
 
-def _fast_backward(size: int, stride: int, shape: tuple[int, int], source: Array, g: Array) -> tuple[Array]:
+def _fast_backward(size: int, stride: int, pad: int, shape: tuple[int, int], source: Array, g: Array) -> tuple[Array]:
     """Pixels whose row and column leave the same remainders by the stride are summed together, then interleaved."""
     (h, w), (b, p, q, c), reach = shape, g.shape, -(-size // stride)
     rows, columns = p + reach - 1, q + reach - 1
@@ -53,13 +53,32 @@ def _fast_backward(size: int, stride: int, shape: tuple[int, int], source: Array
         i, j = divmod(tap, size)
         hit = jnp.where(source == tap, g, 0)
         before = (i // stride, j // stride)
-        pad = [(0, 0), (before[0], rows - p - before[0]), (before[1], columns - q - before[1]), (0, 0)]
-        parts[i % stride][j % stride] += jnp.pad(hit, pad)
+        around = [(0, 0), (before[0], rows - p - before[0]), (before[1], columns - q - before[1]), (0, 0)]
+        parts[i % stride][j % stride] += jnp.pad(hit, around)
     x = jnp.stack([jnp.stack(part, 3) for part in parts], 2).reshape(b, rows * stride, columns * stride, c)
-    half = size // 2
-    spare = [max(0, half + n - m * stride) for n, m in ((h, rows), (w, columns))]
+    spare = [max(0, pad + n - m * stride) for n, m in ((h, rows), (w, columns))]
     x = jnp.pad(x, ((0, 0), (0, spare[0]), (0, spare[1]), (0, 0)))
-    return (x[:, half : half + h, half : half + w],)
+    return (x[:, pad : pad + h, pad : pad + w],)
 
 
 _fast.defvjp(_fast_forward, _fast_backward)
+
+
+def adaptive_average_pool(x: Float[Array, "b h w c"], size: int) -> Float[Array, "b p q c"]:
+    """Averages over size x size windows that cover the map, as torch's AdaptiveAvgPool2d places them; p = q = size."""
+    rows, columns = (jnp.asarray(_windows(n, size), x.dtype) for n in x.shape[1:3])
+    return jnp.einsum("ph,qw,bhwc->bpqc", rows, columns, x)
+
+
+def _windows(n: int, size: int) -> np.ndarray:
+    """size x n: row i is the mean over pixels floor(i n / size) to ceil((i + 1) n / size)."""
+    windows = np.zeros((size, n))
+    for i in range(size):
+        start, end = i * n // size, -((-(i + 1) * n) // size)
+        windows[i, start:end] = 1 / (end - start)
+    return windows
+
+
+def channels_first(x: Float[Array, "b h w c"]) -> Float[Array, "b n"]:
+    """Every map as one row, in the order in which torch's fully-connected layers expect it: n = c h w."""
+    return x.transpose(0, 3, 1, 2).reshape(len(x), -1)

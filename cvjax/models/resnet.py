@@ -17,14 +17,14 @@ b batch · h w height, width · c channels · k classes
 from __future__ import annotations
 
 import re
-from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Float32
 
+from cvjax.layers import stochastic_depth
 from cvjax.layers.conv import Conv
 from cvjax.layers.norm import BatchNorm
 from cvjax.layers.pool import max_pool
@@ -51,6 +51,7 @@ VARIANTS = {  # ImageNet: Table 1. CIFAR: section 4.2, 6n + 2 layers
     152: Variant((3, 8, 36, 3), 64, bottleneck=True, shortcut="B"),
     **{6 * n + 2: _cifar(n) for n in (1, 2, 3, 5, 7, 9, 18, 200)},
 }
+SMALLEST = 1  # pixels on a side
 TINY = {"variant": 8}  # beside the fields that the data decides (num_classes)
 
 
@@ -63,6 +64,9 @@ class Model(nn.Module):
     bottleneck: "v1.5" or "v1", where a bottleneck strides (see above); basic blocks have no such choice.
     width: channels of the first stage, each next has twice as many; 0 as in the paper (64, or 16 for CIFAR).
     zero_init_gamma: start the last BatchNorm scale of each block at 0, so that residual blocks start as identities.
+    survival: probability with which the last block is computed in training (stochastic depth, arXiv:1603.09382); 1 is constant depth.
+    drop: "linear", the other blocks likelier the earlier they come, "uniform", all alike, or "sample", linear with a coin an example
+        (other libraries' DropPath, which computes every block). With the first two the output has "metric/active_blocks".
     dtype: of the arithmetic. Parameters, statistics and logits are float32 always.
     """
 
@@ -72,6 +76,8 @@ class Model(nn.Module):
     bottleneck: str = "v1.5"
     width: int = 0
     zero_init_gamma: bool = False
+    survival: float = 1.0
+    drop: str = "linear"
     dtype: DTypeLike = "float32"
 
     @nn.compact
@@ -80,14 +86,19 @@ class Model(nn.Module):
         averages "features" (b c, float32) and "logits" (b k, float32)."""
         variant, option = self._choices()
         out = {"stem": self._stem(jnp.asarray(inputs["image"]), variant, train)}
-        x = out["stem"]
+        x, active, number = out["stem"], [], 0
         for stage, blocks in enumerate(variant.blocks, 1):
-            for number in range(1, blocks + 1):
-                stride = 2 if stage > 1 and number == 1 else 1
+            for block in range(1, blocks + 1):
+                number += 1
+                stride = 2 if stage > 1 and block == 1 else 1
                 layers = self._layers(variant.width * 2 ** (stage - 1), stride, variant.bottleneck)
-                block = Block(layers, option, self.zero_init_gamma, self.dtype, name=f"stage{stage}_block{number}")
-                x = block(x, train=train)
+                kept = stochastic_depth.survival(number, sum(variant.blocks), self.survival, self.drop)
+                x, computed = Block(layers, option, self.zero_init_gamma, kept, self.drop == "sample", self.dtype,
+                                    name=f"stage{stage}_block{block}")(x, train=train)  # fmt: skip
+                active.append(computed)
             out[f"stage{stage}"] = x
+        if self.survival < 1 and self.drop != "sample":
+            out["metric/active_blocks"] = jnp.stack(active).sum()
         out["features"] = x.mean((1, 2), dtype=jnp.float32)
         out["logits"] = nn.Dense(self.num_classes, kernel_init=torch_linear, name="head")(out["features"])
         return out
@@ -104,6 +115,12 @@ class Model(nn.Module):
             raise ValueError(f"resnet: dtype {self.dtype!r} is no type to compute in; have 'float32', 'bfloat16', 'float16'")
         if self.shortcut == "none" and self.zero_init_gamma:
             raise ValueError("resnet: zero_init_gamma makes a block its shortcut, and a plain net (shortcut 'none') has none")
+        if not 0 < self.survival <= 1:
+            raise ValueError(f"resnet: survival {self.survival}; a probability above 0, 1 for constant depth")
+        if self.survival < 1 and self.shortcut == "none":
+            raise ValueError("resnet: a block that is left out leaves its shortcut, and a plain net (shortcut 'none') has none")
+        if self.drop not in stochastic_depth.RULES:
+            raise ValueError(f"resnet: no drop {self.drop!r}; have {', '.join(map(repr, stochastic_depth.RULES))}")
         if self.width < 0:
             raise ValueError(f"resnet: width {self.width}; it must be at least 1, or 0 for the paper's")
         variant = VARIANTS[self.variant]
@@ -114,7 +131,7 @@ class Model(nn.Module):
         imagenet = len(variant.blocks) == 4
         x = Conv(variant.width, 7 if imagenet else 3, 2 if imagenet else 1, dtype=self.dtype, name="stem_conv")(x)
         x = nn.relu(BatchNorm(dtype=self.dtype, name="stem_norm")(x, train=train))
-        return max_pool(x, 3, 2) if imagenet else x
+        return max_pool(x, 3, 2, pad=1) if imagenet else x
 
     def _layers(self, width: int, stride: int, bottleneck: bool) -> tuple[tuple[int, int, int], ...]:
         """A block's convolutions as (channels, size, stride): Fig. 5 of the paper, left and right."""
@@ -125,39 +142,51 @@ class Model(nn.Module):
 
 
 class Block(nn.Module):
-    """Convolutions with BatchNorm, ReLU between them, the shortcut added, ReLU."""
+    """Convolutions with BatchNorm, ReLU between them, the shortcut added, ReLU; and 1 or 0, whether the convolutions were computed."""
 
     layers: tuple[tuple[int, int, int], ...]
     shortcut: str
     zero_init_gamma: bool
+    survival: float
+    per_sample: bool
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b p q d"]:
-        norm = partial(BatchNorm, dtype=self.dtype)
-        y = x
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> tuple[Float[Array, "b p q d"], Float32[Array, ""]]:
+        def branch(block: Block, x: Array) -> Array:
+            return block._convolutions(x, train)
+
+        if self.shortcut == "none":
+            return nn.relu(branch(self, x)), jnp.float32(1)
+        shortcut = self._shortcut(x, train)
+        if self.per_sample:
+            y = stochastic_depth.drop_path(self, branch(self, x), self.survival, train)
+            return nn.relu(shortcut + y), jnp.float32(1)
+        y, computed = stochastic_depth.residual(self, branch, x, shortcut, self.survival, train)
+        return nn.relu(y), computed
+
+    def _convolutions(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b p q d"]:
         for i, (channels, size, stride) in enumerate(self.layers, 1):
             last = i == len(self.layers)
             scale = nn.initializers.zeros if last and self.zero_init_gamma else nn.initializers.ones
-            y = Conv(channels, size, stride, dtype=self.dtype, name=f"conv{i}")(y)
-            y = norm(scale_init=scale, name=f"norm{i}")(y, train=train)
-            y = y if last else nn.relu(y)
-        if self.shortcut == "none":
-            return nn.relu(y)
-        if self.shortcut == "C" or (self.shortcut == "B" and x.shape != y.shape):
-            stride = max(stride for _, _, stride in self.layers)
-            x = Conv(y.shape[-1], 1, stride, dtype=self.dtype, name="shortcut_conv")(x)
-            x = norm(name="shortcut_norm")(x, train=train)
-        elif x.shape != y.shape:
-            x = zero_padded(x, y)
-        return nn.relu(x + y)
+            x = Conv(channels, size, stride, dtype=self.dtype, name=f"conv{i}")(x)
+            x = BatchNorm(dtype=self.dtype, scale_init=scale, name=f"norm{i}")(x, train=train)
+            x = x if last else nn.relu(x)
+        return x
+
+    def _shortcut(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b p q d"]:
+        stride, channels = max(stride for _, _, stride in self.layers), self.layers[-1][0]
+        changes = stride > 1 or channels != x.shape[-1]
+        if self.shortcut == "C" or (self.shortcut == "B" and changes):
+            x = Conv(channels, 1, stride, dtype=self.dtype, name="shortcut_conv")(x)
+            return BatchNorm(dtype=self.dtype, name="shortcut_norm")(x, train=train)
+        return zero_padded(x, stride, channels) if changes else x
 
 
-def zero_padded(x: Float[Array, "b h w c"], y: Float[Array, "b p q d"]) -> Float[Array, "b p q d"]:
-    """Option A: x brought to y's shape without parameters, by taking every n-th pixel and adding channels of zeros."""
-    stride = -(-x.shape[1] // y.shape[1])
-    before = (y.shape[-1] - x.shape[-1]) // 2
-    after = y.shape[-1] - x.shape[-1] - before
+def zero_padded(x: Float[Array, "b h w c"], stride: int, channels: int) -> Float[Array, "b p q d"]:
+    """Option A: the shape changed without parameters, by taking every n-th pixel and adding channels of zeros on both sides."""
+    before = (channels - x.shape[-1]) // 2
+    after = channels - x.shape[-1] - before
     return jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (before, after)))
 
 
@@ -185,7 +214,7 @@ REFERENCES = {
 }
 
 
-def reference_name(path: str) -> str:
+def reference_name(path: str, model: Model) -> str:
     """ "stage2_block1/shortcut_conv/kernel" -> "layer2.0.downsample.0.weight" """
     *module, leaf = path.split("/")
     name = ".".join(module).replace("head", "fc").replace("shortcut_conv", "downsample.0").replace("shortcut_norm", "downsample.1")

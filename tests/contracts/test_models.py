@@ -12,7 +12,7 @@ import pytest
 from cvjax import lookup
 
 MODELS = lookup.names("models")
-SIZE, CLASSES = 16, 7
+CLASSES = 7
 
 
 def tiny(name, **kw):
@@ -20,17 +20,18 @@ def tiny(name, **kw):
     return file.Model(num_classes=CLASSES, **{**file.TINY, **kw})
 
 
-def images(n, seed=0):
-    return {"image": jax.random.normal(jax.random.key(seed), (n, SIZE, SIZE, 3))}
+def images(model, n, seed=0):
+    size = max(16, inspect.getmodule(type(model)).SMALLEST)
+    return {"image": jax.random.normal(jax.random.key(seed), (n, size, size, 3))}
 
 
 def init(model):
-    return jax.jit(lambda x: model.init(jax.random.key(0), x, train=False))(images(1))
+    return jax.jit(lambda x: model.init(jax.random.key(0), x, train=False))(images(model, 1))
 
 
 @partial(jax.jit, static_argnums=(0, 3))
 def forward(model, variables, inputs, train):
-    rngs = {"dropout": jax.random.key(1)}
+    rngs = {"dropout": jax.random.key(1), "depth": jax.random.key(2)}
     out, _ = model.apply(variables, inputs, train=train, rngs=rngs, mutable=["batch_stats"])
     return out
 
@@ -38,7 +39,7 @@ def forward(model, variables, inputs, train):
 @pytest.mark.parametrize("name", MODELS)
 def test_file_is_complete(name):
     file = lookup.find("models", name)
-    assert file.VARIANTS and isinstance(file.TINY, dict)
+    assert file.VARIANTS and isinstance(file.TINY, dict) and file.SMALLEST >= 1
     assert re.search(r"arXiv:\d{4}\.\d{4,5}|\b(19|20)\d\d\b", file.__doc__), "the header cites its paper, with the year"
     fields = set(inspect.signature(file.Model).parameters) - {"name", "parent"}
     assert len(fields) < 10, f"a constructor keeps under ten fields: {sorted(fields)}"
@@ -48,7 +49,7 @@ def test_file_is_complete(name):
 def test_outputs_are_finite_and_named_alike_in_both_modes(name):
     model = tiny(name)
     variables = init(model)
-    outputs = [forward(model, variables, images(4), train) for train in (False, True)]
+    outputs = [forward(model, variables, images(model, 4), train) for train in (False, True)]
     assert outputs[0].keys() == outputs[1].keys()
     assert all(bool(jnp.isfinite(x).all()) for out in outputs for x in out.values())
 
@@ -59,7 +60,7 @@ def test_every_parameter_learns(name):
     variables = init(model)
 
     def loss(params):
-        out = forward(model, {**variables, "params": params}, images(4), True)
+        out = forward(model, {**variables, "params": params}, images(model, 4), True)
         target = jax.random.normal(jax.random.key(2), out["logits"].shape)
         return jnp.square(out["logits"] - target).sum()
 
@@ -78,10 +79,10 @@ def test_jit_equals_eager_and_is_traced_once(name):
         traces.append(1)
         return model.apply(variables, inputs, train=False)
 
-    first = compiled(variables, images(2))
-    compiled(variables, images(2, seed=1))
+    first = compiled(variables, images(model, 2))
+    compiled(variables, images(model, 2, seed=1))
     assert len(traces) == 1
-    eager = model.apply(variables, images(2), train=False)
+    eager = model.apply(variables, images(model, 2), train=False)
     for key, value in eager.items():
         np.testing.assert_allclose(first[key], value, rtol=1e-4, atol=1e-4)
 
@@ -89,7 +90,7 @@ def test_jit_equals_eager_and_is_traced_once(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_batch_of_two_equals_two_batches_of_one(name):
     model = tiny(name)
-    variables, inputs = init(model), images(2)
+    variables, inputs = init(model), images(model, 2)
     together = forward(model, variables, inputs, False)["logits"]
     apart = [forward(model, variables, {"image": inputs["image"][i : i + 1]}, False)["logits"] for i in range(2)]
     np.testing.assert_allclose(together, jnp.concatenate(apart), rtol=1e-4, atol=1e-4)
@@ -100,6 +101,6 @@ def test_bfloat16_is_finite_close_and_leaves_parameters_alone(name):
     model, plain = tiny(name, dtype="bfloat16"), tiny(name)
     variables = init(model)
     assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(variables))
-    logits, exact = (forward(m, variables, images(4), False)["logits"] for m in (model, plain))
+    logits, exact = (forward(m, variables, images(model, 4), False)["logits"] for m in (model, plain))
     assert logits.dtype == jnp.float32 and bool(jnp.isfinite(logits).all())
     assert float(jnp.abs(logits - exact).max()) < 0.1 * float(jnp.abs(exact).max()) + 0.05

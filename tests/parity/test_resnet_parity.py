@@ -25,7 +25,7 @@ def loaded(name):
     """The network with the numbers that the reference's parameter names draw."""
     model = resnet.Model(**resnet.REFERENCES[name])
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), {"image": jnp.zeros((1, 32, 32, 3))}, train=False))
-    arrays = {resnet.reference_name(path.partition("/")[2]): leaf.shape for path, leaf in flat(shapes).items()}
+    arrays = {resnet.reference_name(path.partition("/")[2], model): leaf.shape for path, leaf in flat(shapes).items()}
     torch_shape = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
     filled = {name: fill(name, tuple(shape[i] for i in torch_shape[len(shape)])) for name, shape in arrays.items()}
     return pretrained.load(name, filled)
