@@ -40,7 +40,7 @@ flags.DEFINE_string("study", None, "Study file to sweep or compare, as experimen
 flags.DEFINE_string("sweep", None, "Arms of a quick sweep of --config: 'optim.lr=[1e-3,3e-4] seed=range(3)'.")
 flags.DEFINE_enum("executor", "local", ["local", "vmap", "slurm"], "Where runs of a study run: processes, one program, Slurm.")
 flags.DEFINE_string("slurm", "", "Options of sbatch for --executor=slurm: partition=main,time=4:00:00,gpus-per-node=1.")
-flags.DEFINE_integer("parallel", 1, "Runs of a study at a time, each on its share of the GPUs or cores.")
+flags.DEFINE_integer("parallel", None, "Runs of a study at a time, each on its share of the GPUs or cores (1); with vmap and slurm all.")
 flags.DEFINE_enum("sampler", None, [*LISTED, *ADAPTIVE], "How a search draws its arms; as the study says when not given.")
 flags.DEFINE_enum("pruner", None, PRUNERS, "What stops trials of a search that look poor.")
 flags.DEFINE_integer("trials", None, "How many arms a search draws.")

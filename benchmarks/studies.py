@@ -55,7 +55,10 @@ def again(folder: Path) -> None:
     found = sweeps.quick(base, "seed=range(100)")
     listed = plan.runs(found)
     with plan.owned(folder / "study"):
-        plan.write(folder / "study", found, "here", listed)
+        plan.write(folder / "study", listed)
+        plan.describe(folder / "study", found, "here")
+        for run in listed:
+            plan.place(folder / "study", run)
     for run in listed:
         status = {"state": "finished", "host": "here", "pid": 0, "heartbeat": plan.now(), "step": 1, "steps": 1, "final": {"val/top1": 0.5}}
         (folder / "study" / run.folder / "status.json").write_text(json.dumps(status))
@@ -65,9 +68,10 @@ def again(folder: Path) -> None:
 
 def trials(folder: Path) -> None:
     import test_trials
+    from cvjax import storage
 
     url = f"sqlite:///{folder}/shared.db"
-    test_trials.trials.open_storage(test_trials.searching().search, folder / "same", url)
+    storage.open_storage(test_trials.searching(), folder / "same", url)
     homes = [folder / name / "same" for name in "abcd"]
     for home in homes:
         home.mkdir(parents=True)
@@ -75,7 +79,7 @@ def trials(folder: Path) -> None:
     workers = [subprocess.Popen([sys.executable, "-c", test_trials.WORKER, str(ROOT), str(home), "200", url]) for home in homes]
     codes = [worker.wait() for worker in workers]
     passed = time.perf_counter() - start
-    study = test_trials.trials.open_storage(test_trials.searching().search, homes[0], url)
+    study = storage.open_storage(test_trials.searching(), homes[0], url)
     ended = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
     drawn = {trial.params["optim.lr"] for trial in ended}
     print(f"trials: {len(ended)} of 200 complete, {len(drawn)} different draws, exit codes {codes}, {passed:.0f} s with 4 launchers")

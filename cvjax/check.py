@@ -17,8 +17,8 @@ from cvjax.batches import training
 from cvjax.build import Experiment, build, check_builds, initial_state
 from cvjax.checkpoint import Checkpoints
 from cvjax.data import _pipeline
-from cvjax.errors import UserError, some
-from cvjax.preprocess import host_eval
+from cvjax.errors import UserError, did_you_mean, some
+from cvjax.preprocess import device_eval, host_eval
 from cvjax.state import State
 
 
@@ -138,9 +138,9 @@ def _existing(folder: Path) -> Path:
     return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
 
 
-def studies_runs(listed: Iterable[tuple[str, ConfigDict]]) -> None:
-    """Builds every run of a study, shapes only. Raises UserError naming the first that cannot be."""
-    traced = set()
+def studies_runs(listed: Iterable[tuple[str, ConfigDict]], metrics: Iterable[str]) -> None:
+    """Builds every run of a study, shapes only. Raises UserError naming the first that cannot be, or a metric that no run measures."""
+    traced: dict[str, Experiment] = {}
     for name, config in listed:
         try:
             e = build(config)
@@ -148,6 +148,30 @@ def studies_runs(listed: Iterable[tuple[str, ConfigDict]]) -> None:
             parts = repr([told[section] for section in ("task", "model", "data", "image", "optim")])
             if parts not in traced:
                 check_builds(e)
-                traced.add(parts)
+                traced[parts] = e
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
+    have = set().union(*(_measures(e) for e in list(traced.values())[:1]))
+    probed = any(e.training.probes for e in traced.values())
+    for name in metrics:
+        if "/" not in name and not probed:
+            raise UserError(f"the study measures '{name}', as a probe does, and config.train.probes names none")
+        if "/" in name and name not in have:
+            raise UserError(f"no run measures '{name}'{did_you_mean(name, have)}; have: {', '.join(sorted(have))}")
+
+
+def _measures(e: Experiment) -> set[str]:
+    """The metrics that a run of `e` can be compared by; one picture is read for the shapes."""
+    with _pipeline.eval_batches(e.splits["val"], host_eval(e.pixels), batch_size=1) as batches:
+        picture = next(batches)
+    variables = jax.eval_shape(lambda: e.model.init(jax.random.key(0), e.blank(), train=False))
+
+    def terms_of(variables: dict, picture: dict) -> dict:
+        batch = device_eval(picture, e.pixels)
+        outputs: Any = e.model.apply(variables, e.task.inputs(batch, None), train=False)
+        return step.reported(e, outputs, batch)
+
+    terms = jax.eval_shape(terms_of, variables, picture)
+    counted = e.task.host_metrics(e.info)
+    names = [*terms, *(counted.result() if counted is not None else ()), *(["error"] if "top1" in terms else [])]
+    return {f"{split}/{name}" for split in ("train", *e.splits) for name in names} | {"train/lr", "train/grad_norm"}

@@ -125,11 +125,11 @@ def run(path: str, function: Callable[[types.ModuleType], Any]) -> Any:
         return function(module)
     except UserError:
         raise
-    except Exception as error:
-        raise UserError(f"{path}{_line(error, file)}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{path}{_line(error, file)}: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
-def _line(error: Exception, file: Path) -> str:
+def _line(error: BaseException, file: Path) -> str:
     """ ", line 7": the last place in the file itself that the error came through."""
     if isinstance(error, SyntaxError):
         return f", line {error.lineno}"

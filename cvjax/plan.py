@@ -8,16 +8,14 @@ The run folders are the truth; everything else can be made again from the study 
 """
 
 import dataclasses
-import fcntl
+import datetime
 import hashlib
 import json
 import os
 import re
-import shutil
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +23,13 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from cvjax import config as configs
+from cvjax import lock
 from cvjax.errors import UserError
 from cvjax.files import append_line, lines, now, read_json, write_json
 from cvjax.schema import assign
-from cvjax.study import Arm, Study, named
+from cvjax.study import Arm, Study, of_arms
 
+OURS = re.compile(r"lock|study\.json|runs\.tmp|trials\.journal.*|vmap\.txt|slurm|(report|results|comparison|curves|probes)\.\w+|.*\.tmp")
 CLAIM = ("left", "relation", "right", "margin")  # a claim's inequality, taken apart
 
 
@@ -57,15 +57,18 @@ class Run:
 
 def runs(study: Study) -> list[Run]:
     """Every run of a study whose arms are known. Raises UserError naming the arm that cannot be, or two that are the same run."""
-    arms = study.arms if study.search is None else named(study.search.listed())
+    if study.search is not None:
+        drawn = of_arms(study.base, study.search.listed())
+        study = dataclasses.replace(study, search=None, arms=drawn.arms, seeds=study.seeds or drawn.seeds)
     listed: list[Run] = []
     known: dict[str, str] = {}
-    for arm, sets in arms.items():
+    for arm, sets in study.arms.items():
         for seed in study.seeds_of(arm):
             run = make(study, len(listed), arm, sets if seed is None else {**sets, "seed": seed})
             what = f"arm '{arm}', seed {run.seed}"
-            if (other := known.setdefault(f"{run.digest} {run.devices}", what)) != what:
-                raise UserError(f"{other} and {what} are the same run; take one away")
+            if same := known.get(f"{run.digest} {run.devices}"):
+                raise UserError(f"{same} and {what} are the same run; take one away")
+            known[f"{run.digest} {run.devices}"] = what
             listed.append(run)
     return listed
 
@@ -78,10 +81,13 @@ def make(study: Study, index: int, arm: str, sets: Arm) -> Run:
     except UserError as error:
         raise UserError(f"arm '{arm}': {str(error).removeprefix('--')}") from error
     config.lock()
+    devices = study.devices.get(arm, 0)
+    if devices and config.data.batch_size % devices:
+        raise UserError(f"arm '{arm}': config.data.batch_size is {config.data.batch_size}, which does not divide over {devices} devices")
     seed = config["seed"]
     name = re.sub(r"[^\w=.,+-]+", "_", f"{arm},seed={seed}")[:80]
     sha256 = digest(config)
-    return Run(index, arm, seed, dict(sets), config, sha256, f"{index:04d}-{name}-{sha256[:8]}", study.devices.get(arm, 0))
+    return Run(index, arm, seed, dict(sets), config, sha256, f"{index:04d}-{name}-{sha256[:8]}", devices)
 
 
 def digest(config: ConfigDict) -> str:
@@ -91,77 +97,69 @@ def digest(config: ConfigDict) -> str:
 # ---- on disk
 
 
-@contextmanager
-def owned(folder: Path) -> Iterator[None]:
+def owned(folder: Path) -> AbstractContextManager[None]:
     """Makes the study's folder and holds its lock. Raises UserError when another launcher holds it, or when it cannot be written."""
-    try:
-        fresh = not folder.exists()
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / "lock", "a+")
-    except OSError as error:
-        raise UserError(f"--workdir={folder} cannot be written: {error.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            raise UserError(f"{folder} is in use by {lock.read() or 'another launcher'}; wait for it or stop it") from None
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()} since {now()}")
-        lock.flush()
-        try:
-            yield
-        except UserError:
-            if fresh and not any(folder.glob("*/status.json")):
-                shutil.rmtree(folder)
-            raise
+    return lock.owned(folder, begun=lambda: any(folder.glob("*/status.json")))
 
 
 def is_new(folder: Path, listed: list[Run]) -> bool:
     """Whether nothing of the study is in the folder yet. Raises UserError when another study, or anything else, is."""
     path = folder / "runs.jsonl"
-    if not path.exists():
-        other = [item.name for item in folder.iterdir() if item.name != "lock"]
-        if other:
-            raise UserError(f"--workdir={folder} holds no study but {other[0]}; choose a folder of its own")
-        return True
     found, wanted = lines(path), [run.line() for run in listed]
+    if not found:
+        ours = {run.folder for run in listed}
+        other = [item for item in sorted(folder.iterdir()) if item.name not in ours and not OURS.fullmatch(item.name)]
+        other = [item for item in other if listed or not (item / "trial.json").exists()]
+        if other:
+            raise UserError(f"--workdir={folder} holds no study but {other[0].name}; choose a folder of its own")
+        return True
     for old, new in zip(found, wanted, strict=False):
         if old != new:
             what = next(key for key in new if old.get(key) != new[key])
             then = f"run {new['index']} has {what} {old.get(what)} there, {new[what]} here"
             raise UserError(f"{folder} holds another study ({then}); choose another --workdir")
-    if len(found) > len(wanted):
+    if len(found) == len(wanted):
+        return False
+    torn = len(found) < len(path.read_text(errors="replace").splitlines()) or all(
+        (folder / run.folder).exists() for run in listed[len(found) :]
+    )
+    if len(found) > len(wanted) or not torn:
         raise UserError(f"{folder} holds another study of {len(found)} runs, this one has {len(wanted)}; choose another --workdir")
-    if len(found) < len(wanted):
-        print(f"cvjax: warning: {path} is torn after {len(found)} of {len(wanted)} runs; it is written again", file=sys.stderr)
-        return True
-    return False
+    print(f"cvjax: warning: {path} is torn after {len(found)} of {len(wanted)} runs; it is written again", file=sys.stderr)
+    return True
 
 
 def is_new_search(folder: Path, study: Study) -> bool:
     """The same for a search, whose runs are not known beforehand: it is told by its experiment and its space."""
     if not (folder / "study.json").exists():
         return is_new(folder, [])
-    found = read_json(folder / "study.json")["search"]
-    if found is None or found["base"] != digest(study.base) or found["space"] != _space(study):
-        raise UserError(f"{folder} holds another study (its experiment or its space differ); choose another --workdir")
+    found, here = read_json(folder / "study.json")["search"], _search(study)
+    differ = [name for name in ("base", "space", "goals") if found is None or here is None or found[name] != here[name]]
+    if differ:
+        raise UserError(f"{folder} holds another study (its {differ[0]} differs); choose another --workdir")
     return False
 
 
-def _space(study: Study) -> dict[str, str]:
-    return {key: str(part) for key, part in study.search.space.items()} if study.search else {}
+def _search(study: Study) -> dict[str, Any] | None:
+    """What tells one search from another, and how it draws."""
+    if study.search is None:
+        return None
+    space = {key: str(part) for key, part in study.search.space.items()}
+    return {"base": digest(study.base), "space": space, "goals": dict(study.search.goals), "sampler": study.search.sampler}
 
 
-def write(folder: Path, study: Study, source: str, listed: list[Run]) -> None:
-    """Writes the list of runs and the config of each."""
-    for run in listed:
-        place(folder, run)
+def search_digest(study: Study) -> str:
+    """Of what tells one search from another; how it draws, and how often, may change."""
+    facts = {name: value for name, value in (_search(study) or {}).items() if name != "sampler"}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def write(folder: Path, listed: list[Run]) -> None:
+    """Writes the list of runs, whole or not at all."""
     path = folder / "runs.jsonl"
     temporary = path.with_suffix(".tmp")
     temporary.write_text("".join(json.dumps(run.line()) + "\n" for run in listed))
     os.replace(temporary, path)
-    describe(folder, study, source)
 
 
 def place(folder: Path, run: Run) -> Path:
@@ -174,17 +172,17 @@ def place(folder: Path, run: Run) -> Path:
 
 
 def describe(folder: Path, study: Study, source: str) -> None:
-    """Writes study.json: what a report needs to know besides the runs."""
+    """Writes study.json, what a report needs to know besides the runs, where it says anything else: claims may be mended afterwards."""
     facts = {
         "source": source,
         "measured": list(study.measured),
         "claims": [dataclasses.asdict(claim) | dict(zip(CLAIM, claim.parts(), strict=True)) for claim in study.claims],
         "paper": dataclasses.asdict(study.paper) if study.paper else None,
-        "search": {"goals": dict(study.search.goals), "sampler": study.search.sampler, "space": _space(study), "base": digest(study.base)}
-        if study.search
-        else None,
+        "search": _search(study),
     }
-    write_json(folder / "study.json", facts)
+    path = folder / "study.json"
+    if not path.exists() or path.read_text() != json.dumps(facts, indent=1):
+        write_json(path, facts)
 
 
 # ---- how a run stands
@@ -197,20 +195,13 @@ def state(run: Path) -> str:
     status = read_json(run / "status.json")
     if (run / "pruned.json").exists() and status["state"] != "finished":
         return "pruned"
-    return "interrupted" if status["state"] == "running" and not alive(status) else status["state"]
+    return "interrupted" if status["state"] == "running" and not alive(run, status) else status["state"]
 
 
-def alive(status: dict[str, Any]) -> bool:
-    """Whether the process that wrote a status still is; of another machine's nobody here knows, and it is believed."""
-    if status["host"] != socket.gethostname():
-        return True
-    try:
-        os.kill(status["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def alive(run: Path, status: dict[str, Any]) -> bool:
+    """Whether a process is at a run: it holds the lock, or, on another machine, has given a sign within the last half hour."""
+    silent = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(status["heartbeat"])
+    return lock.held(run) or (status["host"] != socket.gethostname() and silent < datetime.timedelta(minutes=30))
 
 
 def failures(run: Path) -> list[dict[str, Any]]:

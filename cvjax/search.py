@@ -45,6 +45,10 @@ class Choice:
 
     values: tuple[Any, ...]
 
+    def __post_init__(self) -> None:
+        if not self.values or isinstance(self.values, str):
+            raise UserError(f"a choice of {self.values!r}; give it a row of values, as Choice((0.1, 0.2))")
+
     def at(self, share: float) -> Any:
         return self.values[min(int(share * len(self.values)), len(self.values) - 1)]
 
@@ -79,6 +83,11 @@ class Search:
                 raise UserError(f"--{name} is '{getattr(self, name)}'; have: {', '.join(words)}")
         if not self.space:
             raise UserError("the search has no space; name at least one setting")
+        for key, part in self.space.items():
+            if not isinstance(part, Between | Choice):
+                raise UserError(f"the search takes {key} from {part!r}; write Between(low, high) or Choice((value, value))")
+        if not self.goals:
+            raise UserError("the search has no goal; name a metric and 'max' or 'min', as {'val/top1': 'max'}")
         if self.trials < 1:
             raise UserError(f"--trials is {self.trials}; it must be at least 1")
         for metric, way in self.goals.items():
@@ -89,11 +98,14 @@ class Search:
             if odd:
                 raise UserError(f"--sampler=grid needs choices, but {odd[0]} is a range; give values, or use --sampler=sobol")
             object.__setattr__(self, "trials", math.prod(len(part.values) for part in self.space.values() if isinstance(part, Choice)))
+        first = next(iter(self.goals))
+        if self.pruner != "none" and (not first.startswith("val/") or first.endswith("/error")):
+            raise UserError(f"--pruner={self.pruner} cannot look at {first}: only at what is measured while a run trains, as val/top1")
         if len(self.goals) > 1 and (self.sampler != "nsga2" or self.pruner != "none"):
             raise UserError("several goals need --sampler=nsga2 and --pruner=none")
 
     def listed(self) -> list[dict[str, Any]]:
-        """The arms of a sampler that needs no result."""
+        """The arms of a sampler that needs no result; fewer than `trials` where it draws some twice."""
         if self.sampler == "grid":
             values = [part.values for part in self.space.values() if isinstance(part, Choice)]
             return [dict(zip(self.space, chosen, strict=True)) for chosen in itertools.product(*values)]
@@ -103,4 +115,5 @@ class Search:
             points = qmc.Sobol(len(self.space), seed=self.seed).random(1 << (self.trials - 1).bit_length())[: self.trials]
         else:
             points = np.random.default_rng(self.seed).random((self.trials, len(self.space)))
-        return [{key: part.at(share) for (key, part), share in zip(self.space.items(), point, strict=True)} for point in points.tolist()]
+        arms = [{key: part.at(share) for (key, part), share in zip(self.space.items(), point, strict=True)} for point in points.tolist()]
+        return [arm for number, arm in enumerate(arms) if arm not in arms[:number]]

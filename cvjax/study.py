@@ -38,7 +38,8 @@ class Claim:
         """Left arm, relation, right arm, margin."""
         match = RELATION.fullmatch(self.says.strip())
         if not match:
-            raise UserError(f"claim '{self.name}' says '{self.says}'; write it as 'arm > other arm' with >, >=, <, <= or ~")
+            form = "'arm > other arm' or 'arm > other arm + 0.01'"
+            raise UserError(f"claim '{self.name}' says '{self.says}'; write it as {form}, with >, >=, <, <= or ~")
         return match[1], match[2], match[3], float(match[4] or 0)
 
 
@@ -72,8 +73,21 @@ class Study:
     devices: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.base, ConfigDict):
+            raise UserError(f"the study's base is a {type(self.base).__name__}, not the ConfigDict that get_config returns")
         if not self.arms and self.search is None:
             raise UserError("the study has no arm; give it at least one")
+        if not isinstance(self.arms, Mapping) or any(not isinstance(name, str) for name in self.arms):
+            raise UserError(f"arms are settings by name, as {{'res-20': {{'model.variant': 20}}}}, not {self.arms!r}")
+        for settings in self.arms.values():
+            _plain(settings)
+        if not isinstance(self.measured, list | tuple):
+            raise UserError(f"measured is a row of metrics, as ('val/top1',), not {self.measured!r}")
+        for seeds in self.seeds.values() if isinstance(self.seeds, Mapping) else (self.seeds,):
+            if not isinstance(seeds, list | tuple | range) or any(type(seed) is not int for seed in seeds):
+                raise UserError(f"seeds are a row of whole numbers, as (0, 1, 2), not {seeds!r}")
+            if len(set(seeds)) < len(seeds):
+                raise UserError(f"a seed is given twice in {seeds!r}, which is the same run; take one away")
         for claim in self.claims:
             left, _, right, _ = claim.parts()
             for arm in (left, right):
@@ -86,6 +100,13 @@ class Study:
         for arm in (*(self.seeds if isinstance(self.seeds, Mapping) else ()), *self.devices):
             if arm not in self.arms:
                 raise UserError(f"seeds or devices name '{arm}'{did_you_mean(arm, self.arms)}; arms: {', '.join(self.arms)}")
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Every metric that the study names."""
+        goals = self.search.goals if self.search else ()
+        numbers = self.paper.numbers if self.paper else ()
+        return (*self.measured, *(claim.metric for claim in self.claims), *numbers, *goals)
 
     def seeds_of(self, arm: str) -> tuple[int | None, ...]:
         """Seeds of an arm; (None,) where base or arm says it itself."""
@@ -116,33 +137,50 @@ def _study(module: types.ModuleType, path: str, arg: str) -> Study:
     else:
         raise UserError(f"{path} has no sweep() or get_hyper(hyper) that says which arms to run")
     takes = inspect.signature(module.get_config).parameters
-    return Study(module.get_config(arg) if takes else module.get_config(), named(arms))
+    return of_arms(module.get_config(arg) if takes else module.get_config(), arms)
+
+
+def of_arms(base: ConfigDict, arms: Iterable[Arm]) -> Study:
+    """The study of a list of arms; those that differ in their seed only are one arm with several seeds. Raises UserError."""
+    kept: dict[str, Arm] = {}
+    seeds: dict[str, tuple[int, ...]] = {}
+    for arm in map(_plain, arms):
+        rest = {key: value for key, value in arm.items() if key != "seed"}
+        seed, name = arm.get("seed"), repr(sorted(rest.items(), key=str))
+        if "seed" in arm and (not isinstance(seed, int) or isinstance(seed, bool)):
+            raise UserError(f"seeds are whole numbers, not {seed!r}")
+        if name in kept and ("seed" not in arm or not seeds[name] or seed in seeds[name]):
+            raise UserError(f"2 arms are the same: {arm}")
+        kept[name] = rest
+        seeds[name] = (*seeds.get(name, ()), *((seed,) if "seed" in arm else ()))
+    found = named(kept.values())
+    return Study(base, found, dict(zip(found, seeds.values(), strict=True)))
+
+
+def _plain(arm: Arm) -> Arm:
+    """An arm without "config." before its keys. Raises UserError for what is no mapping."""
+    if not isinstance(arm, Mapping) or any(not isinstance(key, str) for key in arm):
+        raise UserError(f"an arm is a dict of settings, as {{'optim.lr': 0.1}}, not {arm!r}")
+    return {key.removeprefix("config."): value for key, value in arm.items()}
 
 
 def named(arms: Iterable[Arm]) -> dict[str, Arm]:
-    """Arms by names made of the settings in which they differ: "optim.lr=0.1,model.variant=20". The seed names no arm.
-
-    Raises UserError for two equal arms, and for one that is no mapping from keys to values.
-    """
-    arms = list(arms)
-    for arm in arms:
-        if not isinstance(arm, Mapping):
-            raise UserError(f"an arm is a dict of settings, as {{'optim.lr': 0.1}}, not {arm!r}")
-    plain = [{key.removeprefix("config."): value for key, value in arm.items()} for arm in arms]
+    """Arms by names made of the settings in which they differ: "optim.lr=0.1,model.variant=20". Raises UserError for two equal arms."""
+    plain = list(arms)
     keys = list(dict.fromkeys(key for arm in plain for key in arm))
     telling = [key for key in keys if len({repr(arm.get(key)) for arm in plain}) > 1] or keys
-    names = [",".join(f"{key}={text(arm[key])}" for key in telling if key in arm) or "base" for arm in plain]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"{names.count(name)} arms are the same: {name}")
-    return dict(zip(names, plain, strict=True))
+    for digits in (4, 8, 17):
+        names = [",".join(f"{key}={text(arm[key], digits)}" for key in telling if key in arm) or "base" for arm in plain]
+        if len(set(names)) == len(names):
+            return dict(zip(names, plain, strict=True))
+    raise UserError(f"2 arms are the same: {max(names, key=names.count)}")
 
 
-def text(value: Any) -> str:
+def text(value: Any, digits: int = 4) -> str:
     """A value in a name: 0.0003, (1, 2) as 1-2."""
     if isinstance(value, list | tuple):
-        return "-".join(map(text, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return "-".join(text(part, digits) for part in value)
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
 def grid(text: str) -> list[Arm]:
@@ -151,7 +189,7 @@ def grid(text: str) -> list[Arm]:
     for word in re.findall(r"(?:\[[^\]]*\]|\([^)]*\)|[^\s\[(])+", text):
         key, equals, values = word.partition("=")
         if not equals or not key:
-            raise UserError(f"--sweep: '{word}' sets nothing; write KEY=[VALUE,VALUE] or KEY=range(N)")
+            raise UserError(f"--sweep: '{word}' sets nothing; write KEY=[VALUE,VALUE] or KEY=range(N), every bracket closed")
         axes.append([{key: value} for value in _values(values, word)])
     if not axes:
         raise UserError("--sweep is empty; write KEY=[VALUE,VALUE], as in --sweep='optim.lr=[1e-3,3e-4] seed=range(3)'")
@@ -161,14 +199,17 @@ def grid(text: str) -> list[Arm]:
 def _values(text: str, word: str) -> list[Any]:
     """The values of `[1e-3, 3e-4]`, `range(3)`, `range(2,9,3)` or a single value; words need no quotes."""
     if counted := re.fullmatch(r"range\(([-\d\s,]+)\)", text):
-        found: list[Any] = list(range(*map(int, counted[1].split(","))))
+        try:
+            found: list[Any] = list(range(*map(int, counted[1].split(","))))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"--sweep: '{word}': {error}") from None
     elif text.startswith(("[", "(")):
         try:
             found = list(ast.literal_eval(text))
         except (ValueError, SyntaxError, TypeError):
             found = [part.strip() for part in text.strip("[]()").split(",") if part.strip()]
     else:
-        found = [text]
+        found = [int(text) if re.fullmatch(r"-?\d+", text) else text]
     if not found:
         raise UserError(f"--sweep: '{word}' has no value")
     return found
@@ -189,13 +230,13 @@ class Hyper:
         """Every combination; the last part changes fastest."""
         return [_merged(arms) for arms in itertools.product(*parts)]
 
-    def zipit(self, parts: Iterable[list[Arm]]) -> list[Arm]:
-        """Arms taken side by side; parts of one arm go with every other."""
-        parts = list(parts)
-        longest = max(map(len, parts), default=0)
-        if any(len(part) not in (1, longest) for part in parts):
-            raise UserError(f"zipit: parts of {', '.join(str(len(part)) for part in parts)} arms do not fit together")
-        return [_merged(arms) for arms in zip(*(part * longest if len(part) == 1 else part for part in parts), strict=True)]
+    def zipit(self, parts: Iterable[Iterable[Arm]], length: int | None = None) -> list[Arm]:
+        """Arms taken side by side, the first `length` of them; parts of one arm go with every other."""
+        rows = [list(part) for part in parts]
+        longest = max(map(len, rows), default=0)
+        if any(len(part) not in (1, longest) for part in rows):
+            raise UserError(f"zipit: parts of {', '.join(str(len(part)) for part in rows)} arms do not fit together")
+        return [_merged(arms) for arms in zip(*(part * longest if len(part) == 1 else part for part in rows), strict=True)][:length]
 
     def chainit(self, parts: Iterable[list[Arm]]) -> list[Arm]:
         """One part after the other."""

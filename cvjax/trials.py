@@ -4,7 +4,6 @@ The run folders are the truth (trial.json says what was drawn), the storage a ca
 repaired when torn, or any storage of Optuna's by URL, which launchers on many machines can share. The same command goes on where it stood.
 """
 
-import datetime
 import hashlib
 import json
 import time
@@ -14,16 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvjax import plan
-from cvjax.errors import UserError
 from cvjax.executors import local
 from cvjax.files import append_line, lines, read_json, write_json
 from cvjax.search import LISTED, Between, Choice, Search
+from cvjax.storage import counted, open_storage, reattach, taken, unfinished
 from cvjax.study import Study, text
 
 if TYPE_CHECKING:
     import optuna
 
 LOOK = 1.0  # seconds between looks at what running trials have measured
+REPEATS = 20  # draws in a row that were there before, after which a space is taken to hold no other
+
+
+class Exhausted(Exception):
+    """The space holds no arm that has not been tried."""
 
 
 def run(
@@ -36,20 +40,25 @@ def run(
     search = found.search
     assert search is not None
     pool = local.Pool(parallel, environment)
-    study = open_storage(search, folder, storage)
-    restore(study, search, folder)
+    study = open_storage(found, folder, storage)
+    restore(study, found, folder)
     if search.sampler in LISTED:
         for arm in search.listed():
             study.enqueue_trial({key: _word(value) for key, value in arm.items()}, skip_if_exists=True)
     again = [reattach(study, trial) for trial in unfinished(study, folder)]
     running = {place(found, folder, trial): trial for trial in again}
     waiting, asked = list(running), bool(running)
-    looked_at = 0.0
+    looked_at, wanted = 0.0, search.trials
     with local.watched(pool) as check:
         while True:
             check()
-            while not waiting and pool.free() and len(counted(study)) < search.trials:
-                begun = propose(study, found, folder)
+            while not waiting and pool.free() and len(counted(study)) < wanted:
+                try:
+                    begun = propose(study, found, folder)
+                except Exhausted:
+                    wanted = len(counted(study))
+                    say(f"the last {REPEATS} draws were there before: the search ends with {wanted} trials")
+                    break
                 if begun is None:
                     break
                 running[begun[0]], asked = begun[1], True
@@ -71,111 +80,74 @@ def run(
                     waiting.append(path)
                 else:
                     say(tell(study, search, running.pop(path), path))
-            if not running and not waiting and not pool.busy() and len(counted(study)) >= search.trials:
+            if not running and not waiting and not pool.busy() and len(counted(study)) >= wanted:
                 return asked
             time.sleep(local.POLL)
 
 
-# ---- the storage
-
-
-def open_storage(search: Search, folder: Path, url: str) -> "optuna.Study":
-    """The Optuna study named as the folder, made where there is none. Raises UserError when the storage cannot be reached."""
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    if url:
-        store: Any = url
-    else:
-        path = folder / "trials.journal"
-        repair(path)
-        store = JournalStorage(JournalFileBackend(str(path)))
-    directions: Any = ["maximize" if way == "max" else "minimize" for way in search.goals.values()]
-    try:
-        return optuna.create_study(
-            storage=store, study_name=folder.absolute().name, directions=directions, load_if_exists=True, pruner=_pruner(search)
-        )
-    except Exception as error:  # of SQLAlchemy and of every driver below it
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"--storage={url or folder / 'trials.journal'} cannot be used: {reason}") from error
-
-
-def repair(path: Path) -> None:
-    """Cuts a torn last line off a journal: the next record would be glued to it, and nothing could be read any more."""
-    if not path.exists():
-        return
-    whole = path.read_bytes()
-    kept = whole[: whole.rfind(b"\n") + 1]
-    if kept != whole:
-        print(f"cvjax: warning: {path} ended in a torn line, which is cut off; the run folders know the rest", flush=True)
-        with open(path, "r+b") as file:
-            file.truncate(len(kept))
-
-
-def restore(study: "optuna.Study", search: Search, folder: Path) -> None:
-    """Adds the trials of run folders that the storage does not know, and tells it of finished ones that it thinks are running."""
+def restore(study: "optuna.Study", found: Study, folder: Path) -> None:
+    """Tells the storage, and runs.jsonl, of the trials in run folders that they do not know."""
     import optuna
 
+    search = found.search
+    assert search is not None
     known = {trial.user_attrs.get("folder") for trial in study.get_trials(deepcopy=False)}
-    for line in lines(folder / "runs.jsonl"):
-        path = folder / line["folder"]
-        if line["folder"] in known or not (path / "trial.json").exists():
+    listed = {line["folder"] for line in lines(folder / "runs.jsonl")}
+    for path in sorted(file.parent for file in folder.glob("*/trial.json")):
+        drawn = read_json(path / "trial.json")
+        if path.name not in listed:
+            append_line(folder / "runs.jsonl", run_of(found, drawn["number"], drawn["params"]).line())
+        if path.name in known:
             continue
         values = _values(search, path)
-        params = read_json(path / "trial.json")["params"]
-        state = optuna.trial.TrialState.COMPLETE if values and plan.state(path) == "finished" else optuna.trial.TrialState.RUNNING
+        done = bool(values) and plan.state(path) == "finished"
+        state = optuna.trial.TrialState.COMPLETE if done else optuna.trial.TrialState.RUNNING
         study.add_trial(
             optuna.trial.create_trial(
-                params=params, distributions=distributions(search), state=state,
-                user_attrs={"folder": line["folder"], "home": str(folder.absolute())},
-                values=values if state == optuna.trial.TrialState.COMPLETE else None,
+                params=drawn["params"], distributions=distributions(search), state=state, values=values if done else None,
+                user_attrs={"folder": path.name, "home": str(folder.resolve())},
             )
         )  # fmt: skip
-
-
-def unfinished(study: "optuna.Study", folder: Path) -> list["optuna.trial.FrozenTrial"]:
-    """The trials that the storage thinks are running, and whose runs lie in this folder."""
-    return [trial for trial in counted(study) if trial.state.name == "RUNNING" and trial.user_attrs["home"] == str(folder.absolute())]
-
-
-def counted(study: "optuna.Study") -> list["optuna.trial.FrozenTrial"]:
-    """Trials that are a part of the search; those that a dying launcher asked for and never began are none."""
-    return [trial for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get("folder")]
-
-
-def taken(study: "optuna.Study") -> list[int]:
-    """Numbers of the trials that count, and of those that another launcher is asking for at this moment."""
-    fresh = datetime.datetime.now() - datetime.timedelta(minutes=1)
-    asking = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "RUNNING" and "folder" not in trial.user_attrs]
-    return [trial.number for trial in (*counted(study), *(t for t in asking if t.datetime_start and t.datetime_start > fresh))]
-
-
-def reattach(study: "optuna.Study", trial: "optuna.trial.FrozenTrial") -> "optuna.Trial":
-    import optuna
-
-    return optuna.trial.Trial(study, trial._trial_id)
 
 
 # ---- one trial
 
 
 def propose(study: "optuna.Study", found: Study, folder: Path) -> tuple[Path, "optuna.Trial"] | None:
-    """A new trial and its run folder; None when other launchers have begun the last ones meanwhile."""
-    import optuna
+    """A new trial and its run folder; None when other launchers have begun the last ones meanwhile.
 
+    A draw that another trial had before would be the same run, bit for bit: it is told that one's result, does not count, and the next
+    is drawn. Raises Exhausted after REPEATS of them in a row.
+    """
     search = found.search
     assert search is not None
-    study.sampler = _sampler(search, f"{folder.absolute()}/{len(study.get_trials(deepcopy=False))}")
-    trial = study.ask(distributions(search))
-    trial.set_user_attr("home", str(folder.absolute()))
+    for _ in range(REPEATS):
+        study.sampler = _sampler(search, f"{folder.resolve()}/{len(study.get_trials(deepcopy=False))}")
+        trial = study.ask(distributions(search))
+        trial.set_user_attr("home", str(folder.resolve()))
+        same = next((other for other in counted(study) if other.params == trial.params), None)
+        if same is None:
+            return _begin(study, found, folder, trial)
+        values = same.values if same.state.name == "COMPLETE" else None
+        _drop(study, trial, values)
+    raise Exhausted
+
+
+def _begin(study: "optuna.Study", found: Study, folder: Path, trial: "optuna.Trial") -> tuple[Path, "optuna.Trial"] | None:
+    assert found.search is not None
     trial.set_user_attr("folder", run_of(found, trial.number, trial.params).folder)  # from here on it counts
-    if len([number for number in taken(study) if number < trial.number]) >= search.trials:
+    if len([number for number in taken(study) if number < trial.number]) >= found.search.trials:
         trial.set_user_attr("folder", "")
-        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        _drop(study, trial, None)
         return None
     return place(found, folder, trial), trial
+
+
+def _drop(study: "optuna.Study", trial: "optuna.Trial", values: list[float] | None) -> None:
+    """Ends a trial that is not run."""
+    from optuna.trial import TrialState
+
+    study.tell(trial, values, state=TrialState.COMPLETE if values else TrialState.FAIL)
 
 
 def run_of(found: Study, number: int, params: dict[str, Any]) -> plan.Run:
@@ -269,13 +241,3 @@ def _sampler(search: Search, where: str) -> "optuna.samplers.BaseSampler":
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return kind.get(search.sampler, optuna.samplers.RandomSampler)(seed=seed)
-
-
-def _pruner(search: Search) -> "optuna.pruners.BasePruner":
-    from optuna import pruners
-
-    kinds = {"none": pruners.NopPruner, "median": pruners.MedianPruner, "halving": pruners.SuccessiveHalvingPruner,
-             "hyperband": pruners.HyperbandPruner, "wilcoxon": pruners.WilcoxonPruner}  # fmt: skip
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # some are experimental
-        return kinds[search.pruner]()

@@ -98,8 +98,13 @@ def replay(flags: Any, words: list[str], assignments: Assignments) -> None:
 
 def report(flags: Any, words: list[str], assignments: Assignments) -> None:
     from cvjax import report
+    from cvjax.reporting import comparison, comparison_page
 
-    print(report.report([_needed(flags, "workdir", "report")], out=flags.out))
+    folder = Path(_needed(flags, "workdir", "report"))
+    written = report.report([folder], out=flags.out)
+    if held := comparison.read(folder):
+        print(comparison_page.terminal(held))
+    print(written)
 
 
 def list_(flags: Any, words: list[str], assignments: Assignments) -> None:
@@ -157,11 +162,14 @@ def sweep(flags: Any, words: list[str], assignments: Assignments) -> None:
         path, _, arg = flags.study.partition(":")
         found, source = study.load(path, arg), flags.study
         found = dataclasses.replace(found, base=assign(found.base, assignments))
+    given = {name: getattr(flags, name) for name in ("sampler", "pruner", "trials") if getattr(flags, name) is not None}
+    if given and found.search is None:
+        raise UserError(f"--{next(iter(given))} is for a study that searches; this one lists its arms")
     if found.search is not None:
-        given = {name: getattr(flags, name) for name in ("sampler", "pruner", "trials") if getattr(flags, name) is not None}
         found = dataclasses.replace(found, search=dataclasses.replace(found.search, **given))
     folder = Path(_needed(flags, "workdir", "sweep"))
-    place = sweeps.Place(flags.executor, flags.slurm, flags.parallel, flags.retries, flags.storage)
+    parallel = flags.parallel if flags.parallel is not None else 1 if flags.executor == "local" else 1_000_000
+    place = sweeps.Place(flags.executor, flags.slurm, parallel, flags.retries, flags.storage)
     if flags.dry_run:
         sweeps.dry_run(found, folder, place)
     else:

@@ -1,22 +1,21 @@
 """What a run leaves on disk besides checkpoints and metrics: what it is, where it ran, how it stands, what it predicts."""
 
 import dataclasses
-import fcntl
 import json
 import os
-import shutil
 import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from cvjax import config as configs
+from cvjax import lock
 from cvjax.build import Experiment
 from cvjax.data._decode import ENDINGS
 from cvjax.data._source import Info
@@ -28,41 +27,13 @@ PICTURES = 24
 
 @contextmanager
 def owned(folder: Path) -> Iterator[None]:
-    """Makes the folder where there is none and holds its lock, which a process that dies lets go of.
-
-    A folder that was made for a run that fails by the user's mistake, before anything was saved, is taken away again.
-    Raises UserError when another process holds it, or when it cannot be written.
-    """
+    """Makes the folder where there is none and holds its lock. Raises UserError when it is another process's, or holds something else."""
     if jax.process_index() != 0:
         yield
         return
-    fresh = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / "lock", "a+")
-    except OSError as error:
-        raise UserError(f"--workdir={folder} cannot be written: {error.strerror}") from None
-    with lock:
-        _acquire(lock, folder)
+    with lock.owned(folder, begun=lambda: any((folder / "checkpoints").glob("*"))):
         _check_is_a_run(folder)
-        try:
-            yield
-        except UserError:
-            if fresh and not any((folder / "checkpoints").glob("*")):
-                shutil.rmtree(folder)
-            raise
-
-
-def _acquire(lock: TextIO, folder: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.seek(0)
-        owner = lock.read() or "another process"
-        raise UserError(f"{folder} is in use by {owner}; wait for it or stop it, or choose another --workdir") from None
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()} on {socket.gethostname()} since {now()}")
-    lock.flush()
+        yield
 
 
 def _check_is_a_run(folder: Path) -> None:

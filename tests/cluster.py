@@ -59,6 +59,7 @@ def start(folder: Path) -> dict[str, str]:
     (folder / "slurm.conf").write_text(CONFIG.format(folder=folder, host=host))
     (folder / "hosts").write_text(f"127.0.0.1 localhost {host} one two\n")  # JAX asks for the nodes' addresses
     if subprocess.run(["munge", "-n"], capture_output=True).returncode:
+        (folder / "munged").write_text("ours")
         if not Path("/etc/munge/munge.key").exists():
             subprocess.run(["mungekey", "--create"], check=True)
         Path("/run/munge").mkdir(mode=0o755, exist_ok=True)
@@ -78,6 +79,8 @@ def stop(folder: Path, environment: dict[str, str]) -> None:
     for name in ("one.pid", "two.pid", "slurmctld.pid"):
         if (folder / name).exists():
             subprocess.run(["kill", (folder / name).read_text().strip()])
+    if (folder / "munged").exists():
+        subprocess.run(["runuser", "-u", "munge", "--", "munged", "--stop"])
 
 
 def command(environment: dict[str, str], *words: str) -> str:

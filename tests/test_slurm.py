@@ -155,7 +155,7 @@ def test_one_process_a_node_takes_all_its_gpus(monkeypatch):
 def test_without_slurm_it_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="there is no sbatch here"):
-        slurm.check(tmp_path, slurm.options("partition=main"))
+        slurm.check(tmp_path, [0], slurm.options("partition=main"))
 
 
 def test_the_script_names_what_it_runs(tmp_path):

@@ -1,7 +1,6 @@
 """Studies: what a file may say, which runs it means, and what a second command finds."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cvjax import config as configs
-from cvjax import plan, standing, study, sweeps
+from cvjax import lock, plan, standing, study, sweeps
 from cvjax.errors import UserError
 from cvjax.executors import local
 from cvjax.search import Between, Choice, Search
@@ -183,11 +182,11 @@ def test_a_search_that_cannot_be_is_told(settings, told):
 
 
 def test_the_list_is_written_once_and_another_study_is_refused(tmp_path):
-    runs, what = listed(a=0.1, b=0.2), Study(base(), {"a": {"optim.lr": 0.1}, "b": {"optim.lr": 0.2}}, seeds=(0, 1))
+    runs = listed(a=0.1, b=0.2)
     assert plan.is_new(tmp_path, runs)
-    plan.write(tmp_path, what, "here", runs)
+    plan.write(tmp_path, runs)
     assert not plan.is_new(tmp_path, runs)
-    assert configs.read(tmp_path / runs[3].folder).to_dict() == runs[3].config.to_dict()
+    assert configs.read(plan.place(tmp_path, runs[3])).to_dict() == runs[3].config.to_dict()
     with pytest.raises(UserError, match="run 2 has sets .* 0.2.* there"):
         plan.is_new(tmp_path, listed(a=0.1, b=0.3))
     with pytest.raises(UserError, match="of 4 runs, this one has 2"):
@@ -213,8 +212,8 @@ def test_who_must_run_again(tmp_path):
 
     says(state="running")
     assert plan.state(run) == "interrupted" and local.needed(run, 0), "its process has gone"
-    says(state="running", pid=os.getpid())
-    assert plan.state(run) == "running"
+    with lock.owned(run, begun=lambda: True):
+        assert plan.state(run) == "running"
     says(state="finished")
     assert not local.needed(run, 5)
     says(state="running")

@@ -138,10 +138,13 @@ def execute(
     names = {folder / run.folder: f"{run.arm} seed {run.seed}" for run in listed}
     devices = {folder / run.folder: run.devices for run in listed}
     waiting = [path for path in names if needed(path, retries)]
-    count = len(names) - len(waiting)
+    count, told = len(names) - len(waiting), False
     with watched(pool) as check:
         while waiting or pool.busy():
             check()
+            if waiting and not pool.busy() and not told and all(plan.state(path) == "running" for path in waiting):
+                told = True
+                say(f"waiting for {len(waiting)} runs that other processes are at: {', '.join(path.name for path in waiting[:3])}")
             # One that a dying launcher left may still be saving.
             if pool.free() and (path := next((path for path in waiting if plan.state(path) != "running"), None)):
                 waiting.remove(path)

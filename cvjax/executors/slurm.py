@@ -5,6 +5,7 @@ What was cancelled stays cancelled, what crashed is submitted again by the same 
 """
 
 import getpass
+import re
 import shlex
 import shutil
 import subprocess
@@ -52,7 +53,8 @@ def options(text: str) -> dict[str, str]:
 
 def script(folder: Path, numbers: list[int], settings: dict[str, str], parallel: int) -> str:
     """The text that sbatch gets: an array of these run numbers, so many at a time."""
-    lines_ = {"job-name": folder.name, "array": f"{_ranges(numbers)}%{parallel}", **settings}
+    name = re.sub(r"\W+", "_", folder.absolute().name)
+    lines_ = {"job-name": name, "array": f"{_ranges(numbers)}%{min(parallel, len(numbers))}", **settings}
     return SCRIPT.format(
         options="\n".join(f"#SBATCH --{key}={value}" for key, value in lines_.items()),
         folder=shlex.quote(str(folder.absolute())),
@@ -73,11 +75,11 @@ def _ranges(numbers: list[int]) -> str:
     return ",".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts)
 
 
-def check(folder: Path, settings: dict[str, str]) -> None:
+def check(folder: Path, numbers: list[int], settings: dict[str, str]) -> None:
     """Raises UserError where there is no Slurm, or Slurm would refuse the script."""
     if shutil.which("sbatch") is None:
         raise UserError("--executor=slurm: there is no sbatch here; run this on a login node of the cluster, or use --executor=local")
-    _slurm("sbatch", "--test-only", "--chdir=/", text=script(folder, [0], settings, 1))
+    _slurm("sbatch", "--test-only", "--chdir=/", text=script(folder, numbers, settings, 1))
 
 
 def submit(

@@ -43,10 +43,13 @@ def read(folder: Path) -> Comparison | None:
     arms: dict[str, dict[int, Run | None]] = {}
     names: dict[Path, str] = {}
     for line in lines(folder / "runs.jsonl"):
-        path = (folder / line["folder"]).resolve()
-        names[path] = line["arm"]
+        path, arm = (folder / line["folder"]).resolve(), line["arm"]
+        arm = f"{arm} #{line['index']}" if line["seed"] in arms.get(arm, {}) else arm  # draws of a search that look alike
+        names[path] = arm
         begun = (path / "status.json").exists()
-        arms.setdefault(line["arm"], {})[line["seed"]] = runs.read(path) if begun else None
+        arms.setdefault(arm, {})[line["seed"]] = runs.read(path) if begun else None
+    if not arms:
+        return None
     found = [run for seeds in arms.values() for run in seeds.values() if run is not None]
     metric = runs.main_metric(found)
     return Comparison(facts, arms, tuple(facts["measured"]) or ((runs.headline(found, metric),) if metric else ()), names)
@@ -104,7 +107,10 @@ def label(name: str) -> str:
 
 def _interval(name: str, values: Sequence[float]) -> str:
     """ "[64.6, 67.4]", "" where there are too few values."""
-    bounds = statistics.interval(values)
+    return _pair(name, statistics.interval(values))
+
+
+def _pair(name: str, bounds: tuple[float, float] | None) -> str:
     scale = 100 if words.is_fraction(name) else 1
     return f"[{', '.join(f'{scale * bound:.3g}' for bound in bounds)}]" if bounds is not None else ""
 
@@ -133,7 +139,7 @@ def noise(c: Comparison) -> str:
     if floor is None:
         return ""
     one, two = words.value(name, floor), words.value(name, 2.8 * floor)
-    return f"Seeds alone move the {label(name)} by {one} (standard deviation); single runs closer than {two} may be the same."
+    return f"Seeds alone move the {label(name)} by {one} (standard deviation); two single runs within {two}, 2.8 times that, may be equal."
 
 
 def explained(c: Comparison) -> Table:
@@ -168,7 +174,7 @@ class Judged:
 
 
 def claims(c: Comparison) -> list[Judged]:
-    """Every claim of the study with its verdict. UNDECIDED: too few seeds, or an interval that holds both answers."""
+    """Every claim of the study with its verdict. UNDECIDED: too few seeds, or bounds that hold both answers."""
     return [_judge(c, claim) for claim in c.facts["claims"]]
 
 
@@ -182,5 +188,6 @@ def _judge(c: Comparison, claim: dict[str, Any]) -> Judged:
     means = f"{words.value(metric, float(np.mean(list(a.values()))))} against {words.value(metric, float(np.mean(list(b.values()))))}"
     if len(differences) < 2:
         return Judged(claim["name"], says, "UNDECIDED", f"{means}; {len(differences)} pair of seeds decides nothing")
-    evidence = f"{means}; difference {words.spread(metric, differences)}, {_interval(metric, differences)}, n = {len(differences)}"
+    bounds = _pair(metric, statistics.bounds(differences))
+    evidence = f"{means}; difference {words.spread(metric, differences)}, {bounds}, n = {len(differences)}"
     return Judged(claim["name"], says, statistics.verdict(differences, claim["relation"], claim["margin"]), evidence)

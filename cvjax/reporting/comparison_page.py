@@ -8,7 +8,7 @@ from cvjax.reporting import comparison, figures, page, words
 from cvjax.reporting.comparison import Comparison, Table
 
 COLOUR = {"PASS": "good", "FAIL": "bad", "UNDECIDED": "quiet"}
-INTERVALS = "[ ]: 95 % bootstrap interval of the mean over seeds. p: paired permutation test (random signs), corrected after Holm."
+BOUNDS = "[ ]: between one-sided 95 % bounds of the mean difference over seeds (Student's t). A claim is decided where both bounds agree."
 
 
 def sections(c: Comparison) -> list[page.Markup]:
@@ -17,13 +17,10 @@ def sections(c: Comparison) -> list[page.Markup]:
     judged = comparison.claims(c)
     if judged:
         rows = [[one.name, one.says, page.element("span", one.verdict, COLOUR[one.verdict]), one.evidence] for one in judged]
-        found.append(page.section("Claims", page.table(["claim", "says", "verdict", "evidence"], rows)))
+        found.append(page.section("Claims", page.table(["claim", "says", "verdict", "evidence"], rows), page.element("p", BOUNDS, "quiet")))
     head, rows = comparison.table(c)
-    found.append(
-        page.section(
-            "Arms", page.table(head, rows, numeric=range(2, len(head))), page.element("p", f"{INTERVALS} {comparison.noise(c)}", "quiet")
-        )
-    )
+    named = [[page.breakable(row[0]), *row[1:]] for row in rows]
+    found.append(page.section("Arms", page.table(head, named, numeric=range(2, len(head))), page.element("p", _key(c), "quiet")))
     head, rows = comparison.tests(c)
     if rows:
         found.append(page.section("Against the first arm", page.table(head, rows, numeric=range(1, len(head)))))
@@ -36,6 +33,14 @@ def sections(c: Comparison) -> list[page.Markup]:
     if c.facts["paper"]:
         found.append(page.section("The paper", *[page.element("p", line) for line in _paper(c)]))
     return found
+
+
+def _key(c: Comparison) -> str:
+    """What the marks in the tables of arms and of tests mean, as far as there are any; "" where every arm has one seed."""
+    if not comparison.noise(c):
+        return ""
+    test = "p: paired permutation test (random signs), corrected after Holm." if comparison.tests(c)[1] else ""
+    return " ".join(filter(None, ["[ ]: 95 % bootstrap interval of the mean over seeds.", test, comparison.noise(c)]))
 
 
 def _paper(c: Comparison) -> list[str]:
@@ -68,11 +73,12 @@ def write(c: Comparison, folder: Path) -> None:
 
 
 def markdown(c: Comparison) -> str:
-    parts = [_markdown(comparison.table(c)), f"{INTERVALS} {comparison.noise(c)}".strip()]
+    parts = [_markdown(comparison.table(c)), _key(c)]
     parts += [_markdown(table) for table in (comparison.tests(c), comparison.explained(c)) if table[1]]
     judged = comparison.claims(c)
     if judged:
         parts.append(_markdown((["claim", "says", "verdict", "evidence"], [[j.name, j.says, j.verdict, j.evidence] for j in judged])))
+        parts.append(BOUNDS)
     if c.facts["paper"]:
         parts.append("\n".join(_paper(c)))
     return "\n\n".join(parts) + "\n"

@@ -48,7 +48,8 @@ table.matrix td, table.matrix th { text-align: center; vertical-align: middle; w
   padding: .3rem .5rem; border: 0; min-width: 2.3rem; }
 table.matrix th.row { text-align: right; position: sticky; left: 0; background: var(--paper); }
 .two { display: flex; flex-wrap: wrap; gap: 1.5rem 3rem; } .two > * { max-width: 100%; }
-.chip { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .5em; }
+.named { display: flex; align-items: baseline; }
+.chip { flex: none; display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .5em; }
 pre { background: var(--card); border-radius: 8px; padding: .75rem .9rem; overflow-x: auto; font-size: .85rem; }
 code, pre { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 details { margin: .75rem 0; } summary { cursor: pointer; font-weight: 600; }
@@ -63,6 +64,11 @@ class Markup(str):
 
 def text(value: object) -> Markup:
     return value if isinstance(value, Markup) else Markup(escape(str(value)))
+
+
+def breakable(name: str) -> Markup:
+    """A name that may go on in the next line behind each comma."""
+    return Markup(text(name).replace(",", ",<wbr>"))
 
 
 def element(tag: str, content: object, kind: str = "") -> Markup:

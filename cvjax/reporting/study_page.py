@@ -16,14 +16,15 @@ DRAWN = len(figures.SERIES)  # groups with a curve; more cannot be told apart
 def build(studies: list[Study], folder: Path, title: str = "", opening: Sequence[page.Markup] = ()) -> str:
     """The HTML of the studies of a report; `folder` is where the page will lie, which runs are named relative to.
 
-    title: what the runs are, where somebody said so. opening: sections to stand first.
+    title: what the runs are, where somebody said so. opening: sections to stand first, behind the verdict.
     """
     found = [run for study in studies for run in study.runs]
     sections = [section for number, study in enumerate(studies) for section in _sections(study, folder, number)]
     if len(studies) > 1:
         overview = f"{len(studies)} data sets or tasks, each with a ranking of its own: {'; '.join(study.name for study in studies)}."
         sections.insert(0, page.element("p", overview, "verdict"))
-    return page.page(title or _title(found), f"{len(found)} runs in {folder.name}", [*opening, *sections])
+    first, *others = sections
+    return page.page(title or _title(found), f"{len(found)} runs in {folder.name}", [first, *opening, *others])
 
 
 def _sections(study: Study, folder: Path, number: int) -> list[page.Markup]:
@@ -134,7 +135,10 @@ def _groups(study: Study) -> page.Markup:
         page.Markup(f'<span class="chip" style="background: var(--s{i})"></span>') if i < DRAWN else page.Markup("")
         for i in range(len(rows))
     ]
-    marked = [[page.Markup(chip + page.text(row[0])), *row[1:]] for chip, row in zip(chips, rows, strict=True)]
+    marked = [
+        [page.element("div", page.Markup(chip + page.element("span", page.breakable(row[0]))), "named"), *row[1:]]
+        for chip, row in zip(chips, rows, strict=True)
+    ]
     return page.table(head, marked, numeric=range(width, len(head)), top=0 if len(rows) > 1 else None)
 
 

@@ -5,7 +5,7 @@ is a ResNet-20 of a quarter of the width (4/8/16 channels) on 10,000 images of C
 is the paper's network on ImageNet by the recipe of experiments/resnet_imagenet.py. 3 seeds.
 
 Run:      python launch.py compare --study=experiments/comparisons/shortcut_options.py:small --workdir=runs/shortcut_options --parallel=2
-Result:   not run here yet; about 30 CPU-minutes
+Result:   validation error plain 62.9, A 52.6, B 54.7, C 58.8 %; 36 minutes of two shared cores; docs/results/shortcut_options.md
 """
 
 from cvjax.config import args, load
