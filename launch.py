@@ -3,7 +3,6 @@
 
     python launch.py train    --config=experiments/digits.py --workdir=runs/digits [--config.optim.lr=0.1 ...]
     python launch.py eval     --workdir=runs/digits [--checkpoint=best] [--split=val] [--config.data.val=...]
-    python launch.py eval     --config=experiments/resnet_imagenet.py --init=torchvision:resnet50.pth
     python launch.py predict  --workdir=runs/digits photo.jpg folder/
     python launch.py sweep    --workdir=runs/lr --config=... --sweep="optim.lr=[0.1,0.03] seed=range(3)"
     python launch.py compare  --workdir=runs/plain_vs_residual --study=experiments/comparisons/plain_vs_residual.py:small
@@ -34,6 +33,7 @@ flags.DEFINE_string("config", None, "Experiment file with its arguments: experim
 flags.DEFINE_string("workdir", None, "Folder of the run; a run that is there is continued.")
 flags.DEFINE_string("rerun", None, "Folder of a run whose config train starts again, in another --workdir.")
 flags.DEFINE_string("init", None, "Weights to begin from, a run's folder or torchvision:FILE; the same as --config.init.")
+flags.DEFINE_list("probe", [], "Probes that look into the network while it trains: gradients,responses.")
 flags.DEFINE_boolean("all", False, "describe every experiment in experiments/, a line each.")
 flags.DEFINE_list("batch_sizes", ["1", "8", "32"], "Batch sizes at which describe measures.")
 flags.DEFINE_string("study", None, "Study file to sweep or compare, as experiments/comparisons/plain_vs_residual.py:small.")

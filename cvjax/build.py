@@ -65,7 +65,7 @@ class Training:
         monitor, mode: the metric that chooses the best checkpoint, and whether "max" or "min" is best.
         patience: stop when the monitored value has not improved for this long; "" never stops early.
         keep: how many of the latest checkpoints stay on disk, besides the best.
-        probes: files of cvjax/probes/ that measure the trained network, at the end; see `cvjax.probe`.
+        probes: files of cvjax/probes/ that look into the network, while it trains and at the end; see `cvjax.probe`.
         on_nan: a loss or gradient that is not finite stops the run ("stop"), or its update is left out and counted ("skip").
     """
 

@@ -156,7 +156,7 @@ def studies_runs(listed: Iterable[tuple[str, ConfigDict]], metrics: Iterable[str
     for name in metrics:
         if "/" not in name and not probed:
             raise UserError(f"the study measures '{name}', as a probe does, and config.train.probes names none")
-        if "/" in name and name not in have:
+        if "/" in name and name not in have and not (probed and name.startswith(("train/", "start/"))):
             raise UserError(f"no run measures '{name}'{did_you_mean(name, have)}; have: {', '.join(sorted(have))}")
 
 
@@ -174,4 +174,4 @@ def _measures(e: Experiment) -> set[str]:
     terms = jax.eval_shape(terms_of, variables, picture)
     counted = e.task.host_metrics(e.info)
     names = [*terms, *(counted.result() if counted is not None else ()), *(["error"] if "top1" in terms else [])]
-    return {f"{split}/{name}" for split in ("train", *e.splits) for name in names} | {"train/lr", "train/grad_norm"}
+    return {f"{split}/{name}" for split in ("train", "start", *e.splits) for name in names} | {"train/lr", "train/grad_norm"}

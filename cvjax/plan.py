@@ -15,6 +15,7 @@ import os
 import re
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,11 +108,8 @@ def is_new(folder: Path, listed: list[Run]) -> bool:
     path = folder / "runs.jsonl"
     found, wanted = lines(path), [run.line() for run in listed]
     if not found:
-        ours = {run.folder for run in listed}
-        other = [item for item in sorted(folder.iterdir()) if item.name not in ours and not OURS.fullmatch(item.name)]
-        other = [item for item in other if listed or not (item / "trial.json").exists()]
-        if other:
-            raise UserError(f"--workdir={folder} holds no study but {other[0].name}; choose a folder of its own")
+        folders = {run.folder for run in listed}
+        _refuse_others(folder, lambda item: item.name in folders)
         return True
     for old, new in zip(found, wanted, strict=False):
         if old != new:
@@ -120,9 +118,8 @@ def is_new(folder: Path, listed: list[Run]) -> bool:
             raise UserError(f"{folder} holds another study ({then}); choose another --workdir")
     if len(found) == len(wanted):
         return False
-    torn = len(found) < len(path.read_text(errors="replace").splitlines()) or all(
-        (folder / run.folder).exists() for run in listed[len(found) :]
-    )
+    kept = all((folder / run.folder).exists() for run in listed[len(found) :])
+    torn = kept or len(found) < len(path.read_text(errors="replace").splitlines())
     if len(found) > len(wanted) or not torn:
         raise UserError(f"{folder} holds another study of {len(found)} runs, this one has {len(wanted)}; choose another --workdir")
     print(f"cvjax: warning: {path} is torn after {len(found)} of {len(wanted)} runs; it is written again", file=sys.stderr)
@@ -132,12 +129,20 @@ def is_new(folder: Path, listed: list[Run]) -> bool:
 def is_new_search(folder: Path, study: Study) -> bool:
     """The same for a search, whose runs are not known beforehand: it is told by its experiment and its space."""
     if not (folder / "study.json").exists():
-        return is_new(folder, [])
+        _refuse_others(folder, lambda item: item.name == "runs.jsonl" or (item / "trial.json").exists())
+        return True
     found, here = read_json(folder / "study.json")["search"], _search(study)
     differ = [name for name in ("base", "space", "goals") if found is None or here is None or found[name] != here[name]]
     if differ:
         raise UserError(f"{folder} holds another study (its {differ[0]} differs); choose another --workdir")
     return False
+
+
+def _refuse_others(folder: Path, ours: Callable[[Path], bool]) -> None:
+    """Raises UserError for a folder that holds anything but what a study writes and the runs that are `ours`."""
+    other = [item.name for item in sorted(folder.iterdir()) if not OURS.fullmatch(item.name) and not ours(item)]
+    if other:
+        raise UserError(f"--workdir={folder} holds no study but {other[0]}; choose a folder of its own")
 
 
 def _search(study: Study) -> dict[str, Any] | None:

@@ -1,29 +1,69 @@
-"""Measurements of a trained network beyond its metrics, one file of probes/ each, named in config.train.probes."""
+"""Measurements inside a network beyond its metrics, one file of probes/ each, named in config.train.probes or --probe=NAME,NAME.
 
+A probe file has any of these functions:
+
+    measure(model, variables, inputs) -> dict   of the trained network on EXAMPLES pictures, once, written to probes.json
+    captures(module, method) -> bool            which modules' outputs training shall keep, for
+    of_outputs(outputs) -> dict                 their measures in every step, and
+    of_gradients(gradients, layer) -> dict      those of the gradients; layer: the model file's `layer(path)`, or None
+
+What is measured in steps is logged with the other metrics as "train/NAME". A run without probes is compiled as if there were none.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
 from cvjax import lookup, optim
 from cvjax.build import Experiment
 from cvjax.files import write_json
 from cvjax.preprocess import device_eval, host_eval
-from cvjax.state import State
+from cvjax.state import State, Term
 
 EXAMPLES = 256
 
 
 def run(e: Experiment, state: State, folder: Path) -> None:
     """Writes probes.json: what every probe finds on the first examples of the val split."""
-    if not e.training.probes or jax.process_index() != 0:
+    probes = _having(e, "measure")
+    if not probes or jax.process_index() != 0:
         return
     prepare, source = host_eval(e.pixels), e.splits["val"]
     examples = [prepare(source[i]) for i in range(min(EXAMPLES, len(source)))]
-    batch = device_eval({name: np.stack([example[name] for example in examples]) for name in examples[0]}, e.pixels)
+    batch = device_eval({name: jnp.stack([example[name] for example in examples]) for name in examples[0]}, e.pixels)
     state = jax.tree.map(lambda x: x.addressable_data(0), state)
     variables = {"params": optim.averaged(state.params, state.opt), "batch_stats": state.stats}
     found: dict = {}
-    for name in e.training.probes:
-        found |= lookup.find("probes", name).measure(e.model, variables, e.task.inputs(batch, None))
+    for measure in probes:
+        found |= measure(e.model, variables, e.task.inputs(batch, None))
     write_json(folder / "probes.json", found)
+
+
+def captures(e: Experiment) -> Callable[[Any, str], bool] | bool:
+    """Which modules' outputs training keeps, as `apply` takes it; False for none."""
+    filters = _having(e, "captures")
+    return (lambda module, method: any(wanted(module, method) for wanted in filters)) if filters else False
+
+
+def of_outputs(e: Experiment, outputs: dict) -> dict[str, Term]:
+    """Measures of the captured outputs of one device's micro-batch; to be averaged."""
+    found: dict[str, Any] = {}
+    for measure in _having(e, "of_outputs"):
+        found |= measure(outputs)
+    return {name: Term(value, jnp.ones(())) for name, value in found.items()}
+
+
+def of_gradients(e: Experiment, gradients: Any) -> dict[str, jax.Array]:
+    """Measures of the gradient of the whole batch."""
+    found: dict[str, jax.Array] = {}
+    for measure in _having(e, "of_gradients"):
+        found |= measure(gradients, getattr(e.model_file, "layer", None))
+    return found
+
+
+def _having(e: Experiment, function: str) -> list[Callable]:
+    files = [lookup.find("probes", name) for name in e.training.probes]
+    return [getattr(file, function) for file in files if hasattr(file, function)]

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cvjax import optim, parallel
+from cvjax import optim, parallel, probe
 from cvjax.build import Experiment
 from cvjax.ops.shuffle import indices
 from cvjax.preprocess import device_eval, device_train
@@ -36,6 +36,7 @@ def update(e: Experiment, optimiser: optax.GradientTransformation, schedule: Cal
         updates, opt = optimiser.update(grads, state.opt, state.params)
         values = {"lr": schedule(state.step), "grad_norm": optax.tree.norm(grads)}
         values |= {name: term.sum / jnp.maximum(term.count, 1) for name, term in parallel.psum(terms).items()}
+        values |= probe.of_gradients(e, grads)
         values["finite"] = jnp.isfinite(values["loss"]) & jnp.isfinite(values["grad_norm"])
         new = State(step=state.step + 1, params=optax.apply_updates(state.params, updates), stats=stats, opt=opt)
         return _unless_broken(state, new, values["finite"], e.training.on_nan == "skip"), values
@@ -77,12 +78,15 @@ def _gradients(e: Experiment, state: State, micros: dict, keys: jax.Array, depth
     keys: one a micro-batch, for dropout. depth: one for all, since the blocks that a mini-batch leaves out are the same throughout.
     """
 
+    captures = probe.captures(e)
+
     def terms(params: Any, stats: Any, micro: dict, key: jax.Array) -> tuple[dict[str, Term], Any]:
         inputs = e.task.inputs(micro, key)
         outputs, changed = e.model.apply(
-            {"params": params, "batch_stats": stats}, inputs, train=True, rngs={"dropout": key, "depth": depth}, mutable=["batch_stats"]
-        )
-        return reported(e, outputs, micro), changed.get("batch_stats", {})
+            {"params": params, "batch_stats": stats}, inputs, train=True, rngs={"dropout": key, "depth": depth},
+            capture_intermediates=captures, mutable=["batch_stats", *(["intermediates"] if captures else [])])  # fmt: skip
+        found = reported(e, outputs, micro) | (probe.of_outputs(e, changed["intermediates"]) if captures else {})
+        return found, changed.get("batch_stats", {})
 
     def objective(params: Any, stats: Any, micro: dict, key: jax.Array, counts: dict | None) -> tuple[jax.Array, tuple]:
         found, stats = terms(params, stats, micro, key)

@@ -25,7 +25,7 @@ RELATION = re.compile(r"(\S+)\s*(<=|>=|<|>|~)\s*(\S+)(?:\s*\+\s*([0-9.]+))?")
 
 @dataclass(frozen=True)
 class Claim:
-    """An inequality between the means of two arms: `Claim("degradation", "train/error", "plain-56 > plain-20")`.
+    """An inequality between the means of two arms, or of an arm and a number: `Claim("degradation", "train/error", "plain-56 > plain-20")`.
 
     `says` may end in a margin in units of the metric, "res-56 <= res-20 + 0.01"; "one ~ eight + 0.01" says that they differ by no more.
     """
@@ -41,6 +41,14 @@ class Claim:
             form = "'arm > other arm' or 'arm > other arm + 0.01'"
             raise UserError(f"claim '{self.name}' says '{self.says}'; write it as {form}, with >, >=, <, <= or ~")
         return match[1], match[2], match[3], float(match[4] or 0)
+
+
+def number(text: str) -> float | None:
+    """What the right side of a claim is worth where it is no arm."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,7 @@ class Study:
         for claim in self.claims:
             left, _, right, _ = claim.parts()
             for arm in (left, right):
-                if arm not in self.arms:
+                if arm not in self.arms and (arm is left or number(right) is None):
                     raise UserError(f"claim '{claim.name}' names '{arm}'{did_you_mean(arm, self.arms)}; arms: {', '.join(self.arms)}")
         for metric, numbers in self.paper.numbers.items() if self.paper else ():
             for arm in numbers:

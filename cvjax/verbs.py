@@ -123,7 +123,9 @@ def _experiment(flags: Any, verb: str, assignments: Assignments) -> ConfigDict:
     else:
         path, _, arg = _needed(flags, "config", verb).partition(":")
         config = load(path, arg)
-    return assign(config, assignments + ([("init", flags.init)] if flags.init else []))
+    given: list[tuple[str, Any]] = [("init", flags.init)] if flags.init else []
+    given += [("train.probes", tuple(flags.probe))] if flags.probe else []
+    return assign(config, [*assignments, *given])
 
 
 def _run(flags: Any, verb: str, assignments: Assignments) -> tuple[Path, ConfigDict]:
@@ -184,7 +186,7 @@ def status(flags: Any, words: list[str], assignments: Assignments) -> None:
 
 # Verb: what does it, and the flags that it takes.
 VERBS = {
-    "train": (train, ("config", "workdir", "rerun", "init")),
+    "train": (train, ("config", "workdir", "rerun", "init", "probe")),
     "eval": (eval, ("config", "workdir", "init", "checkpoint", "split")),
     "predict": (predict, ("workdir", "checkpoint", "out")),
     "check": (check, ("config", "workdir", "rerun", "init")),

@@ -123,3 +123,11 @@ def test_every_form_of_the_report(tmp_path):
     assert "| a | 2 |" in (tmp_path / "comparison.md").read_text()
     assert (tmp_path / "curves.png").exists() and len((tmp_path / "results.csv").read_text().splitlines()) == 5
     assert "PASS      b errs less" in comparison_page.terminal(comparison.read(tmp_path))
+
+
+def test_a_claim_against_a_number_and_the_start_of_a_run(tmp_path):
+    claim = {"name": "c", "metric": "start/top1", "says": "a > 0.3", "parts": ("a", ">", "0.3", 0.0)}
+    study(tmp_path, {"a": [0.9, 0.91, 0.89]}, claims=[claim])
+    held = comparison.read(tmp_path)
+    assert comparison.claims(held)[0].verdict == "PASS"
+    assert held.values("a", "start/top1")[0] == pytest.approx(0.9 - 0.1 + 0.01)

@@ -25,10 +25,11 @@ EVERY = [
 
 def arrays(name=NAME, **settings):
     """Random numbers under every name of a reference network."""
-    shapes = pretrained._shapes(resnet.Model(**{**resnet.REFERENCES[name], **settings}))
+    model = resnet.Model(**{**resnet.REFERENCES[name], **settings})
+    shapes = pretrained._shapes(model)
     rng = np.random.default_rng(0)
     values = {path: rng.standard_normal(leaf.shape, np.float32) for path, leaf in flat(shapes).items()}
-    return {resnet.reference_name(path.partition("/")[2], None): pretrained._outward(value) for path, value in values.items()}
+    return {resnet.reference_name(path.partition("/")[2], model): pretrained._outward(value) for path, value in values.items()}
 
 
 def same(a, b):

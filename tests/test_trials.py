@@ -169,6 +169,7 @@ def test_a_torn_list_of_runs_is_mended_from_the_folders(tmp_path):
     some(study, found, tmp_path, 3)
     whole = (tmp_path / "runs.jsonl").read_text()
     (tmp_path / "runs.jsonl").write_text(whole[:-20])
+    assert plan.is_new_search(tmp_path, found), "a lost study.json is written again"
     trials.restore(study, found, tmp_path)
     assert sorted(line["folder"] for line in plan.lines(tmp_path / "runs.jsonl")) == sorted(path.name for path in tmp_path.glob("*/"))
 

@@ -15,8 +15,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 # He et al. 2015 (arXiv:1502.01852), fan-out and untruncated as torchvision's ResNet does it: keeps the size of the
-# gradients from layer to layer.
+# gradients from layer to layer. Fan-in keeps that of the activations.
 he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+he_fan_in = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 class Conv(nn.Module):

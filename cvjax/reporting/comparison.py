@@ -58,6 +58,7 @@ def read(folder: Path) -> Comparison | None:
 def quantity(run: Run, name: str) -> float | None:
     """What a run is worth by one measure: its final value, its mean over the last epoch where the name starts with "train/".
 
+    "start/x" is train/x as it was first logged, of the untrained network.
     ".../error" is 1 - ".../top1". Other names without a slash are what a probe found.
     """
     if name.endswith("/error"):
@@ -65,6 +66,9 @@ def quantity(run: Run, name: str) -> float | None:
         return None if top is None else 1 - top
     if "/" not in name:
         return runs.read_json(run.path / PROBES, {}).get(name)
+    if name.startswith("start/"):
+        values = runs.series(run, f"train/{name.removeprefix('start/')}")[1]
+        return float(values[0]) if len(values) else None
     if not name.startswith("train/"):
         return runs.final(run, name)
     epochs, values = runs.series(run, name)
@@ -181,7 +185,8 @@ def claims(c: Comparison) -> list[Judged]:
 def _judge(c: Comparison, claim: dict[str, Any]) -> Judged:
     left, right = claim["left"], claim["right"]
     says, metric = f"{label(claim['metric'])}: {claim['says']}", claim["metric"]
-    a, b = c.values(left, metric), c.values(right, metric)
+    a = c.values(left, metric)
+    b = c.values(right, metric) if right in c.arms else dict.fromkeys(a, float(right))
     if not a or not b:
         return Judged(claim["name"], says, "UNDECIDED", f"pending: {left if not a else right} has no finished run")
     differences = statistics.paired(a, b)

@@ -27,7 +27,7 @@ def get_study(arg=""):
     base = load("experiments/resnet_cifar10.py")
     with base.unlocked():
         base.data.test = ""
-        base.train.probes = ("layer_responses",)
+        base.train.probes = ("responses",)
         if a.small:
             base.model.width = 4
             base.data.update(train="train[:10000]", batch_size=32)
