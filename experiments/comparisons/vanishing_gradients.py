@@ -6,7 +6,7 @@ every layer; with ReLU and He's initialisation, with BatchNorm or with shortcuts
 There is no larger study: this is the book's, with a softmax instead of ten sigmoids at its end.
 
 Run:      python launch.py compare --study=experiments/comparisons/vanishing_gradients.py --workdir=runs/vanishing_gradients --executor=vmap
-Result:   docs/results/vanishing_gradients.md
+Result:   not run here yet; about 10 minutes of two CPU cores
 """
 
 from cvjax.config import load
