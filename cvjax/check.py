@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,7 @@ def _shapes(e: Experiment, state: State, optimiser: Any, schedule: Callable, say
         ) as batches:
             batch = parallel.shard(next(batches))
         terms, _ = jax.eval_shape(parallel.per_device(step.evaluation(e), (None, 0)), state, batch)
-        metrics = e.task.host_metrics(e.info)
-        measured[split] = [f"{split}/{name}" for name in (*terms, *(metrics.result() if metrics is not None else ()))]
+        measured[split] = [f"{split}/{name}" for name in _evaluated(e, terms)]
         say(f"eval     {split}: {len(e.splits[split]):,} examples; measures {', '.join(measured[split])}")
     if e.training.monitor not in measured["val"]:
         raise UserError(f"config.train.monitor='{e.training.monitor}' is not measured; have: {', '.join(measured['val'])}")
@@ -138,26 +137,33 @@ def _existing(folder: Path) -> Path:
     return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
 
 
-def studies_runs(listed: Iterable[tuple[str, ConfigDict]], metrics: Iterable[str]) -> None:
+def studies_runs(listed: Iterable[tuple[str, ConfigDict]], metrics: Sequence[str]) -> None:
     """Builds every run of a study, shapes only. Raises UserError naming the first that cannot be, or a metric that no run measures."""
-    traced: dict[str, Experiment] = {}
+    first, probed = None, False
+    traced = set()
     for name, config in listed:
         try:
             e = build(config)
+            first, probed = first or e, probed or bool(e.training.probes)
             told = config.to_dict()
             parts = repr([told[section] for section in ("task", "model", "data", "image", "optim")])
             if parts not in traced:
                 check_builds(e)
-                traced[parts] = e
+                traced.add(parts)
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
-    have = set().union(*(_measures(e) for e in list(traced.values())[:1]))
-    probed = any(e.training.probes for e in traced.values())
+    have = _measures(first) if first is not None and metrics else set()
     for name in metrics:
         if "/" not in name and not probed:
             raise UserError(f"the study measures '{name}', as a probe does, and config.train.probes names none")
         if "/" in name and name not in have and not (probed and name.startswith(("train/", "start/"))):
             raise UserError(f"no run measures '{name}'{did_you_mean(name, have)}; have: {', '.join(sorted(have))}")
+
+
+def _evaluated(e: Experiment, terms: Iterable[str]) -> list[str]:
+    """Names of what an evaluation measures: the terms of its step, and what the host counts."""
+    metrics = e.task.host_metrics(e.info)
+    return [*terms, *(metrics.result() if metrics is not None else ())]
 
 
 def _measures(e: Experiment) -> set[str]:
@@ -172,6 +178,5 @@ def _measures(e: Experiment) -> set[str]:
         return step.reported(e, outputs, batch)
 
     terms = jax.eval_shape(terms_of, variables, picture)
-    counted = e.task.host_metrics(e.info)
-    names = [*terms, *(counted.result() if counted is not None else ()), *(["error"] if "top1" in terms else [])]
+    names = [*_evaluated(e, terms), *(["error"] if "top1" in terms else [])]
     return {f"{split}/{name}" for split in ("train", "start", *e.splits) for name in names} | {"train/lr", "train/grad_norm"}

@@ -9,11 +9,16 @@ from typing import Any
 from cvjax.errors import UserError
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_text(path: Path, text: str) -> None:
     """Replaces a file in one move, so that a reader or a crash never meets half of it."""
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(value, indent=1))
+    temporary.write_text(text)
     os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """The same for a value as JSON."""
+    write_text(path, json.dumps(value, indent=1))
 
 
 def read_json(path: Path) -> Any:

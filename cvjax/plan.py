@@ -11,7 +11,6 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import os
 import re
 import socket
 import sys
@@ -26,11 +25,11 @@ from ml_collections import ConfigDict
 from cvjax import config as configs
 from cvjax import lock
 from cvjax.errors import UserError
-from cvjax.files import append_line, lines, now, read_json, write_json
+from cvjax.files import append_line, lines, now, read_json, write_json, write_text
 from cvjax.schema import assign
 from cvjax.study import Arm, Study, of_arms
 
-OURS = re.compile(r"lock|study\.json|runs\.tmp|trials\.journal.*|vmap\.txt|slurm|(report|results|comparison|curves|probes)\.\w+|.*\.tmp")
+OURS = re.compile(r"lock|study\.json|trials\.journal.*|vmap\.txt|slurm|(report|results|comparison|curves|probes)\.\w+|.*\.tmp")
 CLAIM = ("left", "relation", "right", "margin")  # a claim's inequality, taken apart
 
 
@@ -161,10 +160,7 @@ def search_digest(study: Study) -> str:
 
 def write(folder: Path, listed: list[Run]) -> None:
     """Writes the list of runs, whole or not at all."""
-    path = folder / "runs.jsonl"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(run.line()) + "\n" for run in listed))
-    os.replace(temporary, path)
+    write_text(folder / "runs.jsonl", "".join(json.dumps(run.line()) + "\n" for run in listed))
 
 
 def place(folder: Path, run: Run) -> Path:

@@ -5,7 +5,7 @@ A probe file has any of these functions:
     measure(model, variables, inputs) -> dict   of the trained network on EXAMPLES pictures, once, written to probes.json
     captures(module, method) -> bool            which modules' outputs training shall keep, for
     of_outputs(outputs) -> dict                 their measures in every step, and
-    of_gradients(gradients, layer) -> dict      those of the gradients; layer: the model file's `layer(path)`, or None
+    of_gradients(gradients, layer) -> dict      those of the gradients, by path; layer: the model file's `layer(path)`, or None
 
 What is measured in steps is logged with the other metrics as "train/NAME". A run without probes is compiled as if there were none.
 """
@@ -21,7 +21,7 @@ from cvjax import lookup, optim
 from cvjax.build import Experiment
 from cvjax.files import write_json
 from cvjax.preprocess import device_eval, host_eval
-from cvjax.state import State, Term
+from cvjax.state import State, Term, flat
 
 EXAMPLES = 256
 
@@ -60,7 +60,7 @@ def of_gradients(e: Experiment, gradients: Any) -> dict[str, jax.Array]:
     """Measures of the gradient of the whole batch."""
     found: dict[str, jax.Array] = {}
     for measure in _having(e, "of_gradients"):
-        found |= measure(gradients, getattr(e.model_file, "layer", None))
+        found |= measure(flat(gradients), getattr(e.model_file, "layer", None))
     return found
 
 

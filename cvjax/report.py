@@ -33,6 +33,12 @@ def report(workdirs: str | Path | Sequence[str | Path], out: str | Path | None =
         raise UserError(f"cannot write the report into {folder} ({error}); name another folder") from None
 
 
+def summary(folder: Path) -> str:
+    """The arms and the claims of a study, for a terminal; "" for a folder that holds none."""
+    held = comparison.read(folder)
+    return comparison_page.terminal(held) if held is not None else ""
+
+
 def _one(run: runs.Run, folder: Path) -> Path:
     curves = run_page.panels(run, runs.main_metric([run]))
     if curves:

@@ -98,8 +98,8 @@ class Study:
                 raise UserError(f"a seed is given twice in {seeds!r}, which is the same run; take one away")
         for claim in self.claims:
             left, _, right, _ = claim.parts()
-            for arm in (left, right):
-                if arm not in self.arms and (arm is left or number(right) is None):
+            for arm in (left, right) if number(right) is None else (left,):
+                if arm not in self.arms:
                     raise UserError(f"claim '{claim.name}' names '{arm}'{did_you_mean(arm, self.arms)}; arms: {', '.join(self.arms)}")
         for metric, numbers in self.paper.numbers.items() if self.paper else ():
             for arm in numbers:

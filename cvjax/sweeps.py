@@ -137,12 +137,10 @@ def _check(listed: list[plan.Run], found: Study) -> None:
 
 def _report(folder: Path, fresh: bool, say: Callable[[str], None]) -> None:
     from cvjax import report
-    from cvjax.reporting import comparison, comparison_page
 
     if fresh or _outdated(folder):
         report.report([folder])
-        held = comparison.read(folder)
-        say(comparison_page.terminal(held) if held is not None else "")
+        say(report.summary(folder))
     say(f"report: {folder / 'report.html'}")
 
 

@@ -98,12 +98,11 @@ def replay(flags: Any, words: list[str], assignments: Assignments) -> None:
 
 def report(flags: Any, words: list[str], assignments: Assignments) -> None:
     from cvjax import report
-    from cvjax.reporting import comparison, comparison_page
 
     folder = Path(_needed(flags, "workdir", "report"))
     written = report.report([folder], out=flags.out)
-    if held := comparison.read(folder):
-        print(comparison_page.terminal(held))
+    if summary := report.summary(folder):
+        print(summary)
     print(written)
 
 

@@ -24,6 +24,7 @@ from jaxtyping import Array
 
 from cvjax.layers.norm import local_response_norm
 from cvjax.layers.pool import adaptive_average_pool, channels_first, max_pool
+from cvjax.models import _torch
 
 
 class Variant(NamedTuple):
@@ -106,11 +107,8 @@ class Model(nn.Module):
 
     def _start(self, layer: str, variant: Variant) -> dict:
         """Initialisers of a layer's kernel and bias."""
-        kernel = nn.initializers.normal(0.01) if variant.dropout_behind else as_torch
+        kernel = nn.initializers.normal(0.01) if variant.dropout_behind else _torch.uniform
         return {"kernel_init": kernel, "bias_init": nn.initializers.constant(float(layer in variant.ones))}
-
-
-as_torch = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # uniform in +-1/sqrt(fan-in)
 
 
 def layer(path: str) -> int:
@@ -128,12 +126,12 @@ PLACES = {"conv1": "features.0", "conv2": "features.3", "conv3": "features.6", "
 def reference_name(path: str, model: Model) -> str:
     """ "conv2/kernel" -> "features.3.weight" """
     module, leaf = path.split("/")
-    return f"{PLACES[module]}.{'weight' if leaf == 'kernel' else leaf}"
+    return f"{PLACES[module]}.{_torch.LEAF[leaf]}"
 
 
 def reference_settings(arrays: dict) -> dict:
     """The number of classes, which the arrays themselves say."""
-    return {"num_classes": len(arrays["classifier.6.weight"])} if "classifier.6.weight" in arrays else {}
+    return _torch.classes(arrays, "classifier.6.weight")
 
 
 def canonical(name: str) -> str:

@@ -28,6 +28,7 @@ from cvjax.layers import stochastic_depth
 from cvjax.layers.conv import Conv
 from cvjax.layers.norm import BatchNorm
 from cvjax.layers.pool import max_pool
+from cvjax.models import _torch
 
 
 class Variant(NamedTuple):
@@ -100,7 +101,7 @@ class Model(nn.Module):
         if self.survival < 1 and self.drop != "sample":
             out["metric/active_blocks"] = jnp.stack(active).sum()
         out["features"] = x.mean((1, 2), dtype=jnp.float32)
-        out["logits"] = nn.Dense(self.num_classes, kernel_init=torch_linear, name="head")(out["features"])
+        out["logits"] = nn.Dense(self.num_classes, kernel_init=_torch.uniform, name="head")(out["features"])
         return out
 
     def _choices(self) -> tuple[Variant, str]:
@@ -190,10 +191,6 @@ def zero_padded(x: Float[Array, "b h w c"], stride: int, channels: int) -> Float
     return jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (before, after)))
 
 
-# The head starts as torch's Linear does: uniform in +-1/sqrt(fan-in).
-torch_linear = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-
-
 def layer(path: str) -> int:
     """The number of the layer that a parameter belongs to, for layer-wise learning rates: stem 0, stage s s, head last.
 
@@ -220,17 +217,13 @@ def reference_name(path: str, model: Model) -> str:
     name = ".".join(module).replace("head", "fc").replace("shortcut_conv", "downsample.0").replace("shortcut_norm", "downsample.1")
     name = re.sub(r"stage(\d+)_block(\d+)", lambda match: f"layer{match[1]}.{int(match[2]) - 1}", name)
     name = name.replace("stem_conv", "conv1").replace("stem_norm", "bn1").replace("norm", "bn")
-    return f"{name}.{TORCH_LEAF[leaf]}"
-
-
-TORCH_LEAF = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+    return f"{name}.{_torch.LEAF[leaf]}"
 
 
 def reference_settings(arrays: dict) -> dict:
     """What the arrays themselves say: the number of classes, and projections in a CIFAR network (option B)."""
-    classes = {"num_classes": len(arrays["fc.weight"])} if getattr(arrays.get("fc.weight"), "ndim", 0) else {}
     projected = "layer2.0.downsample.0.weight" in arrays and "layer4.0.conv1.weight" not in arrays
-    return classes | ({"shortcut": "B"} if projected else {})
+    return _torch.classes(arrays, "fc.weight") | ({"shortcut": "B"} if projected else {})
 
 
 def canonical(name: str) -> str:

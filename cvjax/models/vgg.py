@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 from cvjax.layers.conv import Conv
 from cvjax.layers.norm import BatchNorm
 from cvjax.layers.pool import adaptive_average_pool, channels_first, max_pool
+from cvjax.models import _torch
 
 VARIANTS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # Table 1: convolutions of each stage
 SMALLEST = 32  # pixels on a side
@@ -96,23 +97,22 @@ REFERENCES = {
     for batch_norm in (False, True)
 }
 HIDDEN = {"fc6": "classifier.0", "fc7": "classifier.3", "head": "classifier.6"}
-TORCH_LEAF = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
 
 def reference_name(path: str, model: Model) -> str:
     """ "conv2_1/kernel" -> "features.5.weight": the place in torchvision's row of convolutions, BatchNorms, ReLUs and poolings."""
     module, leaf = path.split("/")
     if module in HIDDEN:
-        return f"{HIDDEN[module]}.{TORCH_LEAF[leaf]}"
+        return f"{HIDDEN[module]}.{_torch.LEAF[leaf]}"
     stage, number = map(int, module[4:].split("_"))
     step = 3 if model.batch_norm else 2
     place = sum(step * count + 1 for count in VARIANTS[model.variant][: stage - 1]) + step * (number - 1) + module.startswith("norm")
-    return f"features.{place}.{TORCH_LEAF[leaf]}"
+    return f"features.{place}.{_torch.LEAF[leaf]}"
 
 
 def reference_settings(arrays: dict) -> dict:
     """The number of classes, which the arrays themselves say."""
-    return {"num_classes": len(arrays["classifier.6.weight"])} if "classifier.6.weight" in arrays else {}
+    return _torch.classes(arrays, "classifier.6.weight")
 
 
 def canonical(name: str) -> str:

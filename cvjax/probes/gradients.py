@@ -6,15 +6,13 @@ layer's over the first one's: of their biases where both have some, else of all 
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 
-def of_gradients(gradients: Any, layer: Callable[[str], int] | None) -> dict[str, jax.Array]:
+def of_gradients(leaves: dict[str, jax.Array], layer: Callable[[str], int] | None) -> dict[str, jax.Array]:
     """{"gradients/hidden1/bias": norm, ..., "gradient_ratio": last hidden layer's over the first's}; no ratio without `layer`."""
-    leaves = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in jax.tree.leaves_with_path(gradients)}
     found = {f"gradients/{path}": jnp.linalg.norm(leaf) for path, leaf in leaves.items()}
     numbers = sorted({layer(path) for path in leaves})[:-1] if layer else []  # the last is the head
     if not numbers:

@@ -7,6 +7,7 @@ import pytest
 
 from cvjax.models import mlp
 from cvjax.probes import gradients
+from cvjax.state import flat
 
 
 def made(seed=0, **settings):
@@ -35,7 +36,7 @@ def found(seed, **settings):
         out, _ = model.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
         return -jax.nn.log_softmax(out["logits"])[jnp.arange(64), jnp.arange(64) % 10].mean()
 
-    return gradients.of_gradients(jax.grad(loss)(variables["params"]), mlp.layer)
+    return gradients.of_gradients(flat(jax.grad(loss)(variables["params"])), mlp.layer)
 
 
 def test_the_gradient_falls_with_every_sigmoid_layer():

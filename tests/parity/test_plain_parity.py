@@ -6,22 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawn import drawn
 from filled import PLAIN, fill, image
 
 from cvjax import pretrained
 from cvjax.models import alexnet
-from cvjax.state import flat
 
 GOLDEN = np.load(Path(__file__).with_name("plain.npz"))
 AGAIN = "intended? python tests/parity/make_plain.py"
-
-
-def drawn(model, size, name_of):
-    """The numbers that the reference's parameter names draw, in torch's shapes."""
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), {"image": jnp.zeros((1, size, size, 3))}, train=False))
-    names = {name_of(path.partition("/")[2], model): leaf.shape for path, leaf in flat(shapes).items()}
-    axes = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
-    return {name: fill(name, tuple(shape[i] for i in axes[len(shape)])) for name, shape in names.items()}
 
 
 @pytest.mark.parametrize("name", PLAIN)

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from filled import fill, image
+from drawn import drawn
+from filled import image
 
 from cvjax import pretrained
 from cvjax.models import resnet
-from cvjax.state import flat
 
 GOLDEN = np.load(Path(__file__).with_name("resnet.npz"))
 AGAIN = "intended? python tests/parity/make_resnet.py"
@@ -24,11 +24,7 @@ def golden(name):
 def loaded(name):
     """The network with the numbers that the reference's parameter names draw."""
     model = resnet.Model(**resnet.REFERENCES[name])
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), {"image": jnp.zeros((1, 32, 32, 3))}, train=False))
-    arrays = {resnet.reference_name(path.partition("/")[2], model): leaf.shape for path, leaf in flat(shapes).items()}
-    torch_shape = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
-    filled = {name: fill(name, tuple(shape[i] for i in torch_shape[len(shape)])) for name, shape in arrays.items()}
-    return pretrained.load(name, filled)
+    return pretrained.load(name, drawn(model, 32, resnet.reference_name))
 
 
 @pytest.mark.parametrize("name", ["resnet20_cifar10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"])
