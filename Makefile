@@ -27,10 +27,9 @@ test: .venv/.ok
 check: .venv/.ok
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy cvjax launch.py
 
-# Writes requirements.lock anew from pyproject.toml.
+# Writes requirements.lock anew from pyproject.toml, with the newest versions.
 lock: .venv/.ok
-	.venv/bin/uv lock --upgrade
-	.venv/bin/uv export --frozen --no-emit-project --no-header --extra dev -q -o requirements.lock
+	.venv/bin/uv pip compile -q --universal --upgrade --generate-hashes --no-header --extra dev pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf .venv .cache
