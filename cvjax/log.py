@@ -58,6 +58,7 @@ class Log:
     def __init__(self, workdir: Path, *, total_steps: int, start_step: int, steps_per_epoch: int):
         self.main = jax.process_index() == 0
         self.total, self.start, self.steps_per_epoch = total_steps, start_step, steps_per_epoch
+        self._warned = False
         if self.main:
             import tensorboardX
 
@@ -83,6 +84,11 @@ class Log:
         if not self.main:
             return
         epoch = round(step / self.steps_per_epoch, 4)
+        gave_up = [f"{name} {value:.3g}" for name, value in values.items() if "/unfinished" in name and value > 0]
+        if gave_up and not self._warned:
+            self._warned = True
+            self.say(f"warning: step {step}: {', '.join(gave_up)}: share of ODE solves that gave up at config.model.solve.max_steps, "
+                     "so that their results are not solutions; said once, measured in every step")  # fmt: skip
         self._lines.write(json.dumps({"step": step, "epoch": epoch, **values}) + "\n")
         for name, value in values.items():
             if math.isfinite(value):

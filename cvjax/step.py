@@ -76,41 +76,49 @@ def _gradients(e: Experiment, state: State, micros: dict, keys: jax.Array, depth
     """This device's gradient of the global objective, its terms, and the new BatchNorm statistics.
 
     keys: one a micro-batch, for dropout. depth: one for all, since the blocks that a mini-batch leaves out are the same throughout.
+    A model file's TALLIES name what only its backward pass knows, sums over examples: the model finds zeros in inputs["tally"], and gives
+    them these sums for their gradient.
     """
 
     captures = probe.captures(e)
+    tallies = getattr(e.model_file, "TALLIES", ())
 
-    def terms(params: Any, stats: Any, micro: dict, key: jax.Array) -> tuple[dict[str, Term], Any]:
-        inputs = e.task.inputs(micro, key)
+    def terms(learnt: Any, stats: Any, micro: dict, key: jax.Array) -> tuple[dict[str, Term], Any]:
+        params, tally = learnt
+        inputs = e.task.inputs(micro, key) | ({"tally": tally} if tallies else {})
         outputs, changed = e.model.apply(
             {"params": params, "batch_stats": stats}, inputs, train=True, rngs={"dropout": key, "depth": depth},
             capture_intermediates=captures, mutable=["batch_stats", *(["intermediates"] if captures else [])])  # fmt: skip
         found = reported(e, outputs, micro) | (probe.of_outputs(e, changed["intermediates"]) if captures else {})
         return found, changed.get("batch_stats", {})
 
-    def objective(params: Any, stats: Any, micro: dict, key: jax.Array, counts: dict | None) -> tuple[jax.Array, tuple]:
-        found, stats = terms(params, stats, micro, key)
+    def objective(learnt: Any, stats: Any, micro: dict, key: jax.Array, counts: dict | None) -> tuple[jax.Array, tuple]:
+        found, stats = terms(learnt, stats, micro, key)
         counts = counts or parallel.psum({name: term.count for name, term in found.items()})
         weighted = [term.weight * term.sum / jnp.maximum(counts[name], 1) for name, term in found.items() if term.weight]
         return sum(weighted), ({name: term._replace(weight=0.0) for name, term in found.items()}, stats)
 
-    slope = jax.grad(objective, has_aux=True)
+    def tallied(sums: jax.Array, found: dict[str, Term]) -> dict[str, Term]:
+        examples = jnp.float32(len(keys) * jax.tree.leaves(micros)[0].shape[1])
+        return found | {name: Term(sums[i], examples) for i, name in enumerate(tallies)}
+
+    slope, learnt = jax.grad(objective, has_aux=True), (state.params, jnp.zeros(len(tallies)))
     if len(keys) == 1:
-        grads, (found, stats) = slope(state.params, state.stats, jax.tree.map(lambda x: x[0], micros), keys[0], None)
-        return grads, found, stats
+        (grads, sums), (found, stats) = slope(learnt, state.stats, jax.tree.map(lambda x: x[0], micros), keys[0], None)
+        return grads, tallied(sums, found), stats
 
     # A first pass for the counts: they depend on the batch alone, so the compiler drops the network from it.
-    counted = jax.lax.map(lambda x: {n: t.count for n, t in terms(state.params, state.stats, *x)[0].items()}, (micros, keys))
+    counted = jax.lax.map(lambda x: {n: t.count for n, t in terms(learnt, state.stats, *x)[0].items()}, (micros, keys))
     counts = parallel.psum(jax.tree.map(lambda x: x.sum(0), counted))
 
     def accumulate(carry: tuple, x: tuple) -> tuple[tuple, dict]:
         grads, stats = carry
-        more, (found, stats) = slope(state.params, stats, *x, counts)
+        more, (found, stats) = slope(learnt, stats, *x, counts)
         return (jax.tree.map(jnp.add, grads, more), stats), found
 
-    start = (jax.tree.map(jnp.zeros_like, state.params), state.stats)
-    (grads, stats), found = jax.lax.scan(accumulate, start, (micros, keys))
-    return grads, jax.tree.map(lambda x: x.sum(0), found), stats
+    start = (jax.tree.map(jnp.zeros_like, learnt), state.stats)
+    ((grads, sums), stats), found = jax.lax.scan(accumulate, start, (micros, keys))
+    return grads, tallied(sums, jax.tree.map(lambda x: x.sum(0), found)), stats
 
 
 def reported(e: Experiment, outputs: dict, batch: dict) -> dict[str, Term]:

@@ -1,4 +1,4 @@
-"""Batch normalisation over the whole batch, on however many devices it lies (Ioffe & Szegedy, arXiv:1502.03167); AlexNet's LRN.
+"""Batch normalisation over the whole batch, on however many devices it lies (Ioffe & Szegedy, arXiv:1502.03167); GroupNorm; AlexNet's LRN.
 
 The devices' sums and counts are added over the mapped axis named "batch" when that axis is bound while tracing
 (inside a function that parallel.py maps); anywhere else the batch at hand is the whole batch. So a model needs no
@@ -131,6 +131,37 @@ def _mix(old: Array, new: Array, keep: float) -> Array:
 def _as(channel: Float[Array, " c"], x: Float[Array, "*b c"]) -> Array:
     """The channel vector with x's number of axes (rank promotion is an error here)."""
     return channel.reshape((1,) * (x.ndim - 1) + channel.shape)
+
+
+class GroupNorm(nn.Module):
+    """Normalise groups of neighbouring channels over the positions of each example, then scale and shift (Wu & He 2018, arXiv:1803.08494).
+
+    As many groups as torch's usage `min(32, channels)` makes. Parameters `scale` and `bias` (c) and the statistics are float32; the result
+    has type `dtype`. Positions are summed first, channels of a group second, which XLA does several times faster than both at once.
+    """
+
+    groups: int = 32
+    dtype: DTypeLike = "float32"
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        groups, c = min(self.groups, x.shape[-1]), x.shape[-1]
+        if c % groups:
+            raise ValueError(f"{c} channels do not divide into {groups} groups")
+        scale = self.param("scale", nn.initializers.ones, (c,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (c,), jnp.float32)
+        x = x.astype(jnp.float32)
+        x = x - _group_means(x, groups)
+        gain = jax.lax.rsqrt(_group_means(jnp.square(x), groups) + self.epsilon) * _as(scale, x)
+        return (x * gain + _as(bias, x)).astype(self.dtype)
+
+
+def _group_means(x: Float[Array, "b h w c"], groups: int) -> Float[Array, "b 1 1 c"]:
+    """The mean of a channel's group, for every channel."""
+    b, c = len(x), x.shape[-1]
+    means = x.mean((1, 2)).reshape(b, groups, -1).mean(-1, keepdims=True)
+    return jnp.broadcast_to(means, (b, groups, c // groups)).reshape(b, 1, 1, c)
 
 
 def local_response_norm(
