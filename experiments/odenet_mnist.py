@@ -32,15 +32,7 @@ def get_config(arg=""):
             activation="relu",
             solve=dict(solver="dopri5", steps=0, tol=1e-3, gradient=gradient, max_steps=100, control="example"),
         ),
-        data=dict(
-            name="tfds",
-            dataset="mnist",
-            train="train[:50000]",
-            val="train[50000:]",
-            test="",
-            batch_size=128,
-            cache="device",
-        ),
+        data=dict(name="tfds", dataset="mnist", train="train[:50000]", val="train[50000:]", test="", batch_size=128, cache="device"),
         image=dict(size=28, channels=1, crop_fraction=1.0, mean=(0.0,), std=(1.0,)),
         augment=dict(crop="pad", pad=4, flip=False),
         optim=dict(

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Float32
 
-from cvjax.layers.conv import convolve
+from cvjax.layers.conv import in_loop
 from cvjax.layers.norm import GroupNorm
 from cvjax.ops.ode import Solve, Stats, odeint
 
@@ -74,6 +74,6 @@ class TimeConv(nn.Module):
     def __call__(self, t: Float[Array, " b"], x: Float[Array, "b h w c"]) -> Float[Array, "b h w o"]:
         kernel = self.param("kernel", as_torch, (3, 3, x.shape[-1] + 1, self.features), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        of_time = convolve(jnp.ones((1, *x.shape[1:3], 1)), kernel[:, :, :1])
+        of_time = in_loop(jnp.ones((1, *x.shape[1:3], 1)), kernel[:, :, :1])
         added = t.reshape(-1, 1, 1, 1) * of_time + bias.reshape(1, 1, 1, -1)
-        return convolve(x.astype(self.dtype), kernel[:, :, 1:].astype(self.dtype)) + added.astype(self.dtype)
+        return in_loop(x.astype(self.dtype), kernel[:, :, 1:].astype(self.dtype)) + added.astype(self.dtype)

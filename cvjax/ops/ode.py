@@ -65,7 +65,9 @@ class Solve(NamedTuple):
             if type(getattr(self, name)) is not int or getattr(self, name) < least:
                 raise ValueError(f"solve.{name} is {getattr(self, name)!r}; it must be a whole number, at least {least}")
         if not self.steps and self.solver in FIXED:
-            raise ValueError(f"{self.solver} has no error estimate to choose steps by; set solve.steps, or solve.solver to {' or '.join(ADAPTIVE)}")
+            raise ValueError(
+                f"{self.solver} has no error estimate to choose steps by; set solve.steps, or solve.solver to {' or '.join(ADAPTIVE)}"
+            )
         if not 0 < self.tol < 1:
             raise ValueError(f"solve.tol is {self.tol}; it must be above 0 and below 1")
         return self
