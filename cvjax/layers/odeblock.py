@@ -39,7 +39,8 @@ class ODEBlock(nn.Module):
         field = self.field.clone(parent=None)
 
         def f(params: Any, t: Array, y: Array) -> Array:
-            return field.apply({"params": params}, t, y)
+            slope: Any = field.apply({"params": params}, t, y)
+            return slope
 
         return odeint(f, self.field.variables["params"], x, self.solve, tally)
 

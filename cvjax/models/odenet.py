@@ -56,13 +56,13 @@ class Model(nn.Module):
     blocks: int = 6
     width: int = 64
     activation: str = "relu"
-    solve: dict = field(default_factory=dict)
+    solve: Mapping = field(default_factory=dict)
     dtype: DTypeLike = "float32"
 
     @nn.compact
     def __call__(self, inputs: dict, *, train: bool) -> dict:
         """inputs["image"]: float b h w c. Returns the maps "stem" and "body" (b h w c), "features" (b c, float32), "logits" (b k, float32)
-        and, of "ode", the means over the batch "metric/nfe_forward", evaluations of the equation, and "metric/unfinished", see `ode.Stats`."""
+        and, of "ode", "metric/nfe_forward" and "metric/unfinished", means over the batch of what `ode.Stats` says."""
         how = self._choices()
         out: dict = {"stem": self._stem(jnp.asarray(inputs["image"], self.dtype))}
         if self.variant == "ode":

@@ -1,8 +1,8 @@
 """Runge-Kutta steps of adapted size, each example of a batch with its own (Hairer, Norsett & Wanner 1993, sections II.4 and II.5).
 
-The controller is that of diffrax and torchdiffeq: a step of estimated error e tolerances is kept where e < 1, and the next is 0.9 e^(-1/order)
-times as long, at least 0.2 and at most 10 times. diffrax itself would do it one example at a time under `jax.vmap`; written for the batch, f
-sees ordinary batches, and gradients of parameters are summed over them as they are made.
+The controller is that of diffrax and torchdiffeq: a step of estimated error e tolerances is kept where e < 1, and the next is
+0.9 e^(-1/order) times as long, at least 0.2 and at most 10 times. diffrax itself would do it one example at a time under `jax.vmap`;
+written for the batch, f sees ordinary batches, and gradients of parameters are summed over them as they are made.
 
 b batch · s anything else, the shape of an example's state
 """
@@ -53,8 +53,8 @@ def solve(f: Callable, y: Float32[Array, "b *s"], how: Any) -> Place:
 def solve_and_integrate(f: Callable, density: Callable, total: Any, y: Float32[Array, "b *s"], how: Any) -> tuple[Place, Any]:
     """`solve`, and `total` plus the integral of a density along the solution, summed over the batch.
 
-    density: `density(t, y, weight)`, linear in weight, a number an example. Each step that was kept adds Gauss's quadrature of order 4 over a
-    cubic through states and slopes at its ends; so a batch needs one sum, where steps differ from example to example.
+    density: `density(t, y, weight)`, linear in weight, a number an example. Each step that was kept adds Gauss's quadrature of order 4
+    over a cubic through states and slopes at its ends; so a batch needs one sum, where steps differ from example to example.
     """
     method = tableau(how.solver)
 

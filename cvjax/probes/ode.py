@@ -1,10 +1,11 @@
 """What the solver of a network's equations costs and is worth, once it is trained (Chen et al. 2018, arXiv:1806.07366, Figure 3).
 
-Of a gradient through the network of at most 64 pictures: memory and time. Of the equations, where the network has a `solve`: for tolerances
-from 0.1 to 1e-5 the numerical error against fine steps of RK4, evaluations forward and backward, and time; and for 1 to 64 steps of Euler and
-RK4 the error, whose slope over the number of steps is the solver's order where the equation has no kinks.
+Of a gradient through the network of at most 64 pictures: memory and time. Of the equations, where the network has a `solve`: for
+tolerances from 0.1 to 1e-5 the numerical error against fine steps of RK4, evaluations forward and backward, and time; and for 1 to 64
+steps of Euler and RK4 the error, whose slope over the number of steps is the solver's order where the equation has no kinks.
 """
 
+import itertools
 import time
 from typing import Any
 
@@ -41,10 +42,10 @@ def _of_tolerance(model: nn.Module, variables: dict, inputs: dict, exact: jax.Ar
         state, evaluations, seconds = _forward(asked, variables, inputs)
         backward = float(_backward(asked, variables, inputs)[0])
         rows.append((tol, float(_distance(state, exact)), evaluations, backward, seconds))
-    tol, error, forward, backward, seconds = (list(column) for column in zip(*rows, strict=True))
+    tol, error, forward, backward, seconds = np.transpose(rows)
     return {
         "error_slope": _slope(tol, error),
-        "nfe_rises": float(all(a <= b for a, b in zip(forward, forward[1:], strict=False))),
+        "nfe_rises": float(all(a <= b for a, b in itertools.pairwise(forward))),
         "time_correlation": float(np.corrcoef(forward, seconds)[0, 1]),
         "backward_over_forward": float(np.mean(np.divide(backward, forward))),
         "numerical_error": _curve(tol, error, "tolerance"),

@@ -1,4 +1,4 @@
-"""Is a network of one equation as good as six residual blocks, and what does it cost? Chen et al. 2018 (arXiv:1806.07366), Table 1 and Figure 3.
+"""Is one equation as good as six residual blocks, and what does it cost? Chen et al. 2018 (arXiv:1806.07366), Table 1 and Figure 3.
 
 ResNet, RK-Net (the solver's steps differentiated, each computed again) and ODE-Net (continuous adjoint) on MNIST. The paper gives single
 runs and memory and time as orders of growth; here there are seeds, and both are measured, of a gradient of 64 pictures on one device by the
@@ -45,7 +45,7 @@ def get_study(arg=""):
             "gradient_megabytes",
             "gradient_seconds",
             "backward_over_forward",
-        ),  # fmt: skip
+        ),
         claims=(
             Claim("ODE-Net is as good as its ResNet", "val/error", "ODE-Net <= ResNet + 0.005"),
             Claim("with at most 0.39 of the parameters", "parameters", f"ODE-Net <= {0.39 * RESNET:.0f}"),

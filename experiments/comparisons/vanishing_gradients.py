@@ -40,6 +40,7 @@ def get_study(arg=""):
             *(Claim(f"it vanishes through {depth} sigmoid layers", RATIO, f"sigmoid-{depth} > {least}") for depth, least in LEAST.items()),
             Claim("every sigmoid layer more takes more of it", RATIO, "sigmoid-4 > sigmoid-3"),
             *(Claim(f"{layer} keeps it", RATIO, f"{layer}-4 < 3") for layer in LAYERS[1:]),
+            Claim("more layers take no more of it with BatchNorm", RATIO, "batch_norm-4 <= batch_norm-2 + 10"),
         ),
         paper=PAPER,
     )
