@@ -18,6 +18,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.core import FrozenDict
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Float32
 
@@ -58,6 +59,10 @@ class Model(nn.Module):
     activation: str = "relu"
     solve: Mapping = field(default_factory=dict)
     dtype: DTypeLike = "float32"
+
+    def __post_init__(self) -> None:
+        self.solve = FrozenDict(self.solve)  # a module that jit compares must be hashable
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, inputs: dict, *, train: bool) -> dict:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 FIXED = ("euler", "midpoint", "rk4")
 ADAPTIVE = ("bosh3", "dopri5", "tsit5")  # their last stage is the first of the next step
@@ -59,6 +59,6 @@ def combine(weights: Sequence[float], stages: Sequence[Float[Array, "b *s"]]) ->
     return sum((jnp.asarray(w, k.dtype) * k for w, k in zip(weights, stages, strict=False) if w), 0.0)
 
 
-def by_example(x: Float[Array, " b"], like: Float[Array, "b *s"]) -> Float[Array, "b *1"]:
+def by_example(x: Shaped[Array, " b"], like: Float[Array, "b *s"]) -> Shaped[Array, "b ..."]:
     """A number an example, with as many axes as `like`."""
     return x.reshape(-1, *[1] * (like.ndim - 1))
