@@ -61,6 +61,7 @@ class Training:
     """`config.train`: how long, and how often what happens. Durations are "30 epochs" or "500 steps".
 
     Attributes:
+        duration: of the training; a model that is fitted (`cvjax.fitting`) takes none.
         accumulate: micro-batches per update; the update is that of the whole batch (BatchNorm sees micro-batches).
         monitor, mode: the metric that chooses the best checkpoint, and whether "max" or "min" is best.
         patience: stop when the monitored value has not improved for this long; "" never stops early.
@@ -69,7 +70,7 @@ class Training:
         on_nan: a loss or gradient that is not finite stops the run ("stop"), or its update is left out and counted ("skip").
     """
 
-    duration: str
+    duration: str = ""
     accumulate: int = 1
     log_every: str = "50 steps"
     eval_every: str = "1 epochs"
@@ -114,12 +115,21 @@ class Experiment:
     training: Training
 
     @property
+    def fitted(self) -> bool:
+        """Whether the model file has a `fit` that stands in for gradient steps, see `cvjax.fitting`."""
+        return hasattr(self.model_file, "fit")
+
+    @property
+    def examples_per_step(self) -> int:
+        return self.info.num_examples if self.fitted else self.loading.batch_size
+
+    @property
     def steps_per_epoch(self) -> int:
-        return self.info.num_examples // self.loading.batch_size
+        return self.info.num_examples // self.examples_per_step
 
     @property
     def total_steps(self) -> int:
-        return self.steps("duration")
+        return 1 if self.fitted else self.steps("duration")
 
     def steps(self, name: str) -> int:
         """A duration of `config.train` in steps, at least one."""
@@ -171,14 +181,14 @@ def build(config: ConfigDict, *, only: tuple[str, ...] = ("train", "val", "test"
     return experiment
 
 
-def initial_state(
-    experiment: Experiment, restoring: bool = False, complete: bool = False
-) -> tuple[State, optax.GradientTransformation, Callable]:
-    """Step 0 on every device, the optimiser, and the learning rate as a function of the step.
+def initial_state(experiment: Experiment, restoring: bool = False, complete: bool = False) -> tuple[State, Any, Any]:
+    """Step 0 on every device, the optimiser, and the learning rate as a function of the step (see `make_optimiser`).
 
     `restoring` skips `config.init`, because a checkpoint will replace the values. `complete` raises UserError unless `config.init`
     fills every parameter.
     """
+    if experiment.fitted and experiment.init and not (restoring or complete):
+        raise UserError(f"config.init='{experiment.init}': a fitted model begins with nothing; leave init away")
     variables = _variables(experiment)
     params, stats = variables["params"], variables.get("batch_stats", {})
     if experiment.init and not restoring:
@@ -188,7 +198,8 @@ def initial_state(
         print(f"from {experiment.init}" + (f"; initialised anew: {some(fresh)}" if fresh else ""))
         _warn_of_frozen(experiment.config.optim.to_dict(), [path.partition("/")[2] for path in fresh if path.startswith("params/")])
     optimiser, schedule = make_optimiser(experiment, params)
-    state = State(step=jnp.int32(0), params=params, stats=stats, opt=jax.jit(optimiser.init)(params))
+    slots = () if experiment.fitted else jax.jit(optimiser.init)(params)
+    state = State(step=jnp.int32(0), params=params, stats=stats, opt=slots)
     return parallel.replicate(state), optimiser, schedule
 
 
@@ -197,9 +208,21 @@ def check_builds(e: Experiment) -> None:
     make_optimiser(e, jax.eval_shape(partial(_init, e), jax.random.key(0))["params"])
 
 
-def make_optimiser(e: Experiment, params: Any, **given: Any) -> tuple[optax.GradientTransformation, Callable]:
-    """The optimiser and the learning rate of each step. `given` stands for settings of config.optim: numbers that only the device knows."""
+def make_optimiser(e: Experiment, params: Any, **given: Any) -> tuple[Any, Any]:
+    """The optimiser and the learning rate of each step; of a fitted model what its `fit` returns, and None.
+
+    `given` stands for settings of config.optim: numbers that only the device knows.
+    """
     settings = {name: value for name, value in e.config.optim.to_dict().items() if name not in given}
+    if e.fitted:
+        try:
+            return configs.call(
+                "optim", e.model_file.fit, settings, model=e.model, inputs=e.blank(), num_examples=e.info.num_examples
+            ), None
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"config.optim: {str(error).splitlines()[0]}") from error
     given |= {"total_steps": e.total_steps, "steps_per_epoch": e.steps_per_epoch, "layer": getattr(e.model_file, "layer", None)}
     return configs.call("optim", optim.make, settings, params=params, **given)
 
@@ -274,12 +297,30 @@ def _check(experiment: Experiment) -> None:
     if training and not e.steps_per_epoch:
         raise UserError(f"config.data.batch_size={batch} is larger than the {e.info.num_examples} training examples")
     if training:
-        for name in ("duration", "log_every", "eval_every", "checkpoint_every", *(["patience"] if e.training.patience else [])):
-            e.steps(name)
+        _check_times(e)
     for name in e.training.probes:
         lookup.find("probes", name)
     if e.loading.cache == "device" and e.augment.on_host:
         raise UserError("config.augment.crop='resized' and randaugment work on the host: set config.data.cache='none'")
+    if e.fitted and training:
+        _check_fitted(e)
     rows = batch // jax.device_count() // e.training.accumulate
     if training and rows % 2 and (e.augment.mixup or e.augment.cutmix):
         raise UserError(f"mixup and cutmix pair neighbours, but a device holds {rows} examples; double config.data.batch_size")
+
+
+def _check_times(e: Experiment) -> None:
+    named = ("log_every", "eval_every", "checkpoint_every")
+    for name in (*([] if e.fitted else ["duration"]), *named, *(["patience"] if e.training.patience else [])):
+        e.steps(name)
+
+
+def _check_fitted(e: Experiment) -> None:
+    """What a fitted model has no use for. Raises UserError."""
+    name = e.model_file.__name__.rpartition(".")[2]
+    if e.training.duration:
+        raise UserError(f"config.train.duration is '{e.training.duration}', but models/{name}.py is fitted in one step; leave it away")
+    if e.augment != Augment():
+        raise UserError(f"config.augment changes pictures at random, but models/{name}.py is fitted to them as they are; set augment={{}}")
+    if jax.process_count() > 1:
+        raise UserError(f"models/{name}.py is fitted by one process; start one only")

@@ -55,9 +55,12 @@ def _shapes(e: Experiment, state: State, optimiser: Any, schedule: Callable, say
     say(f"data     train: {e.info.num_examples:,} examples, {len(e.info.classes)} classes; " + _fields(data))
     for reason in found.values():
         say(f"         cannot be read, another stands in for it: {reason}")
-    update = parallel.per_device(step.update(e, optimiser, schedule), step.data_axes(e))
-    _, values = jax.eval_shape(update, state, parallel.rows(e.loading.batch_size), data)
-    say(f"train    measures {', '.join(name for name in values if name not in ('lr', 'grad_norm', 'finite'))}")
+    if e.fitted:
+        say("train    fits in one step")
+    else:
+        update = parallel.per_device(step.update(e, optimiser, schedule), step.data_axes(e))
+        _, values = jax.eval_shape(update, state, parallel.rows(e.loading.batch_size), data)
+        say(f"train    measures {', '.join(name for name in values if name not in ('lr', 'grad_norm', 'finite'))}")
     for split in (name for name in ("val", "test") if name in e.splits):
         readable(e, split, seconds=20)
         with _pipeline.eval_batches(

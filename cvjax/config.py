@@ -67,9 +67,10 @@ def smoke(config: ConfigDict, **model: Any) -> ConfigDict:
     with config.unlocked():
         config.model.update(model)
         config.data = fake_data(config)
-        config.train.update(duration="2 steps", log_every="1 steps", eval_every="2 steps", checkpoint_every="2 steps")
+        if "duration" in config.train:  # a model that is fitted has none
+            config.train.update(duration="2 steps", log_every="1 steps", eval_every="2 steps", checkpoint_every="2 steps")
         config.optim.update({key: "1 steps" for key in ("warmup",) if key in config.optim})
-        if config.optim.schedule == "step":
+        if "schedule" in config.optim and config.optim.schedule == "step":
             config.optim.boundaries = ("1 steps",)
     return config
 

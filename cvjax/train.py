@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from cvjax import nonfinite, parallel, probe, provenance, step, workdir
+from cvjax import fitting, nonfinite, parallel, probe, provenance, step, workdir
 from cvjax.batches import training
 from cvjax.build import Experiment, build, initial_state
 from cvjax.check import readable
@@ -68,7 +68,7 @@ def _train(e: Experiment, folder: Path, update_of: Callable, signals: Callable) 
         state, memory = checkpoints.restore(state) or (state, memory)
         start = int(state.step)
         provenance.record(folder, e, state, start)
-        update = update_of(e, optimiser, schedule)
+        update = fitting.update(e, optimiser) if e.fitted else update_of(e, optimiser, schedule)
         with Log(folder, total_steps=e.total_steps, start_step=start, steps_per_epoch=e.steps_per_epoch) as log:
             try:
                 evaluator = Evaluator(e)
@@ -103,7 +103,7 @@ def _loop(e: Experiment, update: Callable, state: State, memory: dict, evaluator
             data = next(batches)
         state, values = update(state, rows, data)
         window.append((number, values))
-        clock.step(e.loading.batch_size)
+        clock.step(e.examples_per_step)
         if number == first + 1:
             parallel.one_replica(state)
         stopping = (parallel.agree_to_stop(stop, number) or 0 < STOP_AFTER <= number) and number < total
