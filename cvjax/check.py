@@ -142,25 +142,33 @@ def _existing(folder: Path) -> Path:
 
 def studies_runs(listed: Iterable[tuple[str, ConfigDict]], metrics: Sequence[str]) -> None:
     """Builds every run of a study, shapes only. Raises UserError naming the first that cannot be, or a metric that no run measures."""
-    first, probed = None, False
-    traced = set()
+    probed = False
+    traced: dict[str, Experiment] = {}
     for name, config in listed:
         try:
             e = build(config)
-            first, probed = first or e, probed or bool(e.training.probes)
+            probed = probed or bool(e.training.probes)
             told = config.to_dict()
             parts = repr([told[section] for section in ("task", "model", "data", "image", "optim")])
             if parts not in traced:
                 check_builds(e)
-                traced.add(parts)
+                traced[parts] = e
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
-    have = _measures(first) if first is not None and metrics else set()
     for name in metrics:
         if "/" not in name and not probed:
             raise UserError(f"the study measures '{name}', as a probe does, and config.train.probes names none")
-        if "/" in name and name not in have and not (probed and name.startswith(("train/", "start/"))):
-            raise UserError(f"no run measures '{name}'{did_you_mean(name, have)}; have: {', '.join(sorted(have))}")
+    _check_measured({name for name in metrics if "/" in name and not (probed and name.startswith(("train/", "start/")))}, traced.values())
+
+
+def _check_measured(wanted: set[str], experiments: Iterable[Experiment]) -> None:
+    """Raises UserError for a metric that none of them measures."""
+    have: set[str] = set()
+    for e in experiments:
+        if not wanted <= have:
+            have |= _measures(e)
+    for name in sorted(wanted - have):
+        raise UserError(f"no run measures '{name}'{did_you_mean(name, have)}; have: {', '.join(sorted(have))}")
 
 
 def _evaluated(e: Experiment, terms: Iterable[str]) -> list[str]:
@@ -182,4 +190,5 @@ def _measures(e: Experiment) -> set[str]:
 
     terms = jax.eval_shape(terms_of, variables, picture)
     names = [*_evaluated(e, terms), *(["error"] if "top1" in terms else [])]
-    return {f"{split}/{name}" for split in ("train", "start", *e.splits) for name in names} | {"train/lr", "train/grad_norm"}
+    in_steps = ("lr", "grad_norm", *getattr(e.model_file, "TALLIES", ()))
+    return {f"{split}/{name}" for split in ("train", "start", *e.splits) for name in names} | {f"train/{name}" for name in in_steps}

@@ -38,7 +38,7 @@ def update(e: Experiment, fit: Callable) -> Callable:
         odd = [path for path, leaf in flat(params).items() if not np.isfinite(leaf).all()]
         if odd:
             raise TrainingFailed(f"the fitted {odd[0]} is not finite")
-        fitted = parallel.replicate(state.replace(step=np.int32(1), params=params))
+        fitted = parallel.replicate(State(jnp.int32(1), params, state.stats, state.opt))
         values, _ = Evaluator(e)(fitted, "train")
         return fitted, {name.partition("/")[2]: value for name, value in values.items()} | {"fit_seconds": seconds, "finite": True}
 

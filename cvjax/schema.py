@@ -19,18 +19,18 @@ from cvjax.lookup import HERE, names
 SECTIONS = {
     "task": {"tasks/{}.py": "loss"},
     "model": {"models/{}.py": "Model"},
-    "data": {"data/{}.py": "load", "build.py": "Loading"},
+    "data": {"data/{}.py": "load", "settings.py": "Loading"},
     "image": {"preprocess.py": "Pixels"},
     "augment": {"preprocess.py": "Augment"},
     "optim": {"optim.py": "make"},
-    "train": {"build.py": "Training"},
+    "train": {"settings.py": "Training"},
 }
 NAMED = {"task": "tasks", "model": "models", "data": "data"}
 GIVEN = {  # arguments that are not the user's to set
     "task": ("outputs", "batch"),
     "model": ("num_classes",),
     "data": ("split",),
-    "optim": ("params", "total_steps", "steps_per_epoch", "layer"),
+    "optim": ("params", "total_steps", "steps_per_epoch", "layer", "model", "inputs", "num_examples"),
 }
 PLAIN = ("seed", "init")
 
@@ -54,7 +54,7 @@ def check_names(config: ConfigDict) -> None:
     for section in SECTIONS:
         if section not in config:
             raise UserError(f"config.{section} is missing")
-        allowed = keys(section, config[section])
+        allowed = keys(section, config[section], config.model["name"] if section == "optim" else "")
         for key in config[section]:
             if key not in allowed:
                 raise UserError(f"config.{section}.{key} is unknown{did_you_mean(key, allowed)}; have: {', '.join(allowed)}")
@@ -66,7 +66,7 @@ def forget_leftovers(config: ConfigDict, assignments: list[tuple[str, Any]]) -> 
     What the loop itself reads of the section (splits, batch size, ...) stays.
     """
     given = [key for key, _ in assignments]
-    general = ["name", *_parameters(HERE / "build.py", "Loading")]
+    general = ["name", *_parameters(HERE / "settings.py", "Loading")]
     for section in NAMED:
         if f"{section}.name" in given:
             with config.unlocked():
@@ -74,14 +74,15 @@ def forget_leftovers(config: ConfigDict, assignments: list[tuple[str, Any]]) -> 
                     del config[section][key]
 
 
-def keys(section: str, settings: ConfigDict) -> list[str]:
-    """The keys that a section may have, given its `name`."""
+def keys(section: str, settings: ConfigDict, model: str = "") -> list[str]:
+    """The keys that a section may have, given its `name`; those of optim by the model, which may be one that is fitted."""
     name = settings["name"] if "name" in settings else ""
     if section in NAMED and name not in names(NAMED[section]):
         have = names(NAMED[section])
         raise UserError(f"config.{section}.name is '{name}'{did_you_mean(name, have)}; have: {', '.join(have)}")
     found = ["name"] if section in NAMED else []
-    for file, definition in SECTIONS[section].items():
+    fitted = section == "optim" and model and "fit" in _definitions(HERE / f"models/{model}.py")
+    for file, definition in ({f"models/{model}.py": "fit"} if fitted else SECTIONS[section]).items():
         found += _parameters(HERE / file.format(name), definition)
     return [key for key in found if section not in GIVEN or key not in GIVEN[section]]
 
@@ -89,9 +90,13 @@ def keys(section: str, settings: ConfigDict) -> list[str]:
 @functools.cache  # a study asks for every one of its runs
 def _parameters(path: Path, definition: str) -> list[str]:
     """Names of a function's parameters or of a class's annotated fields."""
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.FunctionDef) and node.name == definition:
-            return [arg.arg for arg in (*node.args.args, *node.args.kwonlyargs)]
-        if isinstance(node, ast.ClassDef) and node.name == definition:
-            return [item.target.id for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
-    raise LookupError(f"{path} defines no {definition}")
+    node = _definitions(path)[definition]
+    if isinstance(node, ast.FunctionDef):
+        return [arg.arg for arg in (*node.args.args, *node.args.kwonlyargs)]
+    return [item.target.id for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
+
+
+@functools.cache
+def _definitions(path: Path) -> dict[str, ast.FunctionDef | ast.ClassDef]:
+    """The functions and classes of a file, by name."""
+    return {node.name: node for node in ast.parse(path.read_text()).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}

@@ -6,8 +6,8 @@ import sys
 import pytest
 from ml_collections import ConfigDict
 
-from cvjax import build, optim, schema
 from cvjax import config as configs
+from cvjax import optim, schema
 from cvjax.errors import UserError
 from cvjax.schema import check_names
 from tiny import tiny
@@ -120,7 +120,7 @@ def test_unknown_keys_are_told_before_jax_is_imported(key, says):
 def test_schema_agrees_with_the_signatures():
     config = tiny()
     assert set(schema.keys("optim", config.optim)) == set(inspect.signature(optim.make).parameters) - set(schema.GIVEN["optim"])
-    assert set(schema.keys("train", config.train)) == set(inspect.signature(build.Training).parameters)
+    assert set(schema.keys("train", config.train)) == set(inspect.signature(settings.Training).parameters)
 
 
 def test_unknown_modules_are_told():

@@ -1,9 +1,9 @@
 """Classification before networks: local descriptors, an encoding of them all, a linear SVM (Perronnin, Sanchez & Mensink 2010).
 
-"Improving the Fisher Kernel for Large-Scale Image Classification" (ECCV 2010): dense SIFT -> PCA -> mixture of Gaussians -> Fisher vector ->
-signed square root -> length 1, in each cell of a spatial pyramid -> one linear SVM a class. Beside it the bag of words (Csurka et al. 2004)
-and VLAD (Jegou et al. 2010), whose words are k-means centres of the same descriptors. Nothing is learned by gradient steps: `fit` finds
-PCA, words and SVM with scikit-learn and scikit-image. The forward pass is a network's, so all else is as for any network.
+"Improving the Fisher Kernel for Large-Scale Image Classification" (ECCV 2010): dense SIFT -> PCA -> mixture of Gaussians -> Fisher
+vector -> signed square root -> length 1, in each cell of a spatial pyramid -> one linear SVM a class. Beside it the bag of words (Csurka
+et al. 2004) and VLAD (Jegou et al. 2010), whose words are k-means centres of the same descriptors. Nothing is learned by gradient
+steps: `fit` finds PCA, words and SVM with scikit-learn and scikit-image. The forward pass is a network's, so all else is as for any.
 
 Where we depart from the paper: the descriptors see no colour; patches have sizes for small images (theirs: 16 pixels and up, every 4); the
 SVM's C counts in units of 1 / mean |x|^2.
@@ -78,7 +78,7 @@ class Model(nn.Module):
         return jnp.concatenate([dense_sift(image, cell, self.step, self.dtype) for cell in self.cells], 1)
 
     def encode(self, inputs: dict) -> Float[Array, "b m"]:
-        x = (self.descriptors(inputs) - self.mean) @ self.components.T
+        x = (self.descriptors(inputs) - self.mean[None, None]) @ self.components.T
         if self.variant == "fisher":
             mixture = (self.means, self.variances, self.priors)
             q = encodings.posteriors(x, *mixture)
@@ -191,7 +191,7 @@ def _words(model: Model, descriptors: np.ndarray, iterations: int, seed: int) ->
 
 
 def _one_against_the_rest(labels: np.ndarray, classes: int) -> np.ndarray:
-    """A column of truths for each class, of class ids or of multi-hot vectors. Raises ValueError for a class that has none or nothing else."""
+    """A column of truths for each class, of ids or multi-hot vectors. Raises ValueError for a class that has no example or all of them."""
     targets = labels > 0 if labels.ndim > 1 else labels[:, None] == np.arange(classes)
     odd = np.flatnonzero(targets.all(0) | ~targets.any(0))
     if len(odd):

@@ -1,4 +1,4 @@
-"""Dense SIFT: what the gradients around every grid point look like (Lowe 2004, "Distinctive Image Features from Scale-Invariant Keypoints").
+"""Dense SIFT: what gradients around every grid point look like (Lowe 2004, "Distinctive Image Features from Scale-Invariant Keypoints").
 
 A descriptor is 4 x 4 cells of `cell` pixels, in each a histogram of gradient orientations in 8 bins. A gradient is shared between the
 nearest cells and bins by its distance from them. There is no detector: patches lie on a grid, upright and of one size, as they do in
@@ -43,7 +43,7 @@ def orientations(grey: Float[Array, "b h w"]) -> Float[Array, "b h w o"]:
     padded = jnp.pad(grey, ((0, 0), (1, 1), (1, 1)), mode="edge")
     x = (padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) / 2
     y = (padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]) / 2
-    turn = jnp.arctan2(y, x)[..., None] * BINS / (2 * jnp.pi) - jnp.arange(BINS)
+    turn = jnp.arctan2(y, x)[..., None] * BINS / (2 * jnp.pi) - jnp.arange(BINS)[None, None, None]
     apart = jnp.abs((turn + BINS / 2) % BINS - BINS / 2)
     return jnp.hypot(x, y)[..., None] * jnp.maximum(0, 1 - apart)
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 def nearest(x: Float[Array, "b n d"], centres: Float[Array, "k d"]) -> Float[Array, "b n k"]:
     """1 for the nearest centre, 0 for the others."""
-    apart = jnp.square(centres).sum(-1) - 2 * x @ centres.T  # less |x|^2, which all share
+    apart = jnp.square(centres).sum(-1)[None, None] - 2 * x @ centres.T  # less |x|^2, which all share
     return jax.nn.one_hot(apart.argmin(-1), len(centres), dtype=x.dtype)
 
 
@@ -21,8 +21,9 @@ def posteriors(
     x: Float[Array, "b n d"], means: Float[Array, "k d"], variances: Float[Array, "k d"], priors: Float[Array, "k"]
 ) -> Float[Array, "b n k"]:
     """p(Gaussian | descriptor) under a mixture of Gaussians with diagonal covariances."""
-    square = jnp.square(x) @ (1 / variances).T - 2 * x @ (means / variances).T + (jnp.square(means) / variances).sum(-1)
-    return jax.nn.softmax(jnp.log(priors) - (square + jnp.log(variances).sum(-1)) / 2, axis=-1)
+    square = jnp.square(x) @ (1 / variances).T - 2 * x @ (means / variances).T
+    constant = jnp.log(priors) - ((jnp.square(means) / variances).sum(-1) + jnp.log(variances).sum(-1)) / 2
+    return jax.nn.softmax(constant[None, None] - square / 2, axis=-1)
 
 
 def bag_of_words(q: Float[Array, "b n k"]) -> Float[Array, "b k"]:
@@ -33,7 +34,7 @@ def bag_of_words(q: Float[Array, "b n k"]) -> Float[Array, "b k"]:
 def vlad(x: Float[Array, "b n d"], q: Float[Array, "b n k"], centres: Float[Array, "k d"]) -> Float[Array, "b k*d"]:
     """The mean of what descriptors differ from their centre, word by word (Jegou et al. 2010)."""
     first = jnp.einsum("bnk,bnd->bkd", q, x)
-    return _flat(first - q.sum(1)[..., None] * centres) / x.shape[1]
+    return _flat(first - q.sum(1)[..., None] * centres[None]) / x.shape[1]
 
 
 def fisher_vector(
@@ -48,8 +49,9 @@ def fisher_vector(
     Perronnin et al. 2010, equations 7 and 8; the gradient by the priors, which says little, is left out.
     """
     zeroth, first, second = q.sum(1)[..., None], jnp.einsum("bnk,bnd->bkd", q, x), jnp.einsum("bnk,bnd->bkd", q, jnp.square(x))
-    by_mean = (first - means * zeroth) / jnp.sqrt(variances * priors[:, None])
-    by_deviation = (second - 2 * means * first + (jnp.square(means) - variances) * zeroth) / (variances * jnp.sqrt(2 * priors[:, None]))
+    m, v, p = means[None], variances[None], priors[None, :, None]
+    by_mean = (first - m * zeroth) / jnp.sqrt(v * p)
+    by_deviation = (second - 2 * m * first + (jnp.square(m) - v) * zeroth) / (v * jnp.sqrt(2 * p))
     return jnp.concatenate([_flat(by_mean), _flat(by_deviation)], -1) / x.shape[1]
 
 

@@ -46,16 +46,18 @@ def test_header_is_a_page_of_the_lab_book(path):
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=IDS)
 def test_smoke(path, tmp_path, monkeypatch):
     config = configs.load(path, "smoke")
-    monkeypatch.setattr(loop, "_watched_signals", lambda: contextlib.nullcontext([signal.SIGTERM]))
-    with pytest.raises(Interrupted, match="saved at step 1"):
-        train(config, tmp_path)
-    monkeypatch.undo()
+    fitted = "duration" not in config.train  # in one step
+    if not fitted:
+        monkeypatch.setattr(loop, "_watched_signals", lambda: contextlib.nullcontext([signal.SIGTERM]))
+        with pytest.raises(Interrupted, match="saved at step 1"):
+            train(config, tmp_path)
+        monkeypatch.undo()
     final = train(config, tmp_path)
     check_names(config)
     monitor = "val/top1"
     assert monitor in final
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert set(steps) == {1, 2} and steps == sorted(steps), "the interrupted run went on where it stood"
+    assert set(steps) == ({1} if fitted else {1, 2}) and steps == sorted(steps), "the interrupted run went on where it stood"
     assert train(config, tmp_path) == final, "a finished run does nothing"
     again = evaluate_run(config, tmp_path, "val", "latest")
     assert again[monitor] == pytest.approx(final[monitor], rel=1e-6)
