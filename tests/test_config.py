@@ -7,7 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from cvjax import config as configs
-from cvjax import optim, schema
+from cvjax import optim, schema, settings
 from cvjax.errors import UserError
 from cvjax.schema import check_names
 from tiny import tiny
