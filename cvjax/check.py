@@ -67,7 +67,7 @@ def _shapes(e: Experiment, state: State, optimiser: Any, schedule: Callable, say
             e.splits[split], host_eval(e.pixels), batch_size=e.loading.batch_size, workers=e.loading.workers
         ) as batches:
             batch = parallel.shard(next(batches))
-        terms, _ = jax.eval_shape(parallel.per_device(step.evaluation(e), (None, 0)), state, batch)
+        terms, _ = jax.eval_shape(parallel.per_device(step.evaluation(e, e.task.decode), (None, 0)), state, batch)
         measured[split] = [f"{split}/{name}" for name in _evaluated(e, terms)]
         say(f"eval     {split}: {len(e.splits[split]):,} examples; measures {', '.join(measured[split])}")
     if e.training.monitor not in measured["val"]:

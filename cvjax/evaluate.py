@@ -1,7 +1,7 @@
 """One exact pass over a split: every example counts once, whatever the batch size and the number of devices."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -17,16 +17,17 @@ class Evaluator:
     """Evaluates states on the splits of an experiment; compiled once.
 
     With `data.cache="device"` it keeps decoded splits. The last result is kept too: the end of a run asks for it again.
+    `decode` says of outputs what to keep of every example; the task's own when not given.
     """
 
-    def __init__(self, e: Experiment):
+    def __init__(self, e: Experiment, decode: Callable[[dict], dict] | None = None):
         self.e = e
-        self._step = parallel.per_device(step.evaluation(e), (None, 0))
+        self._step = parallel.per_device(step.evaluation(e, decode or e.task.decode), (None, 0))
         self._kept: dict[str, list[dict]] = {}
         self._last: tuple = ()
 
     def __call__(self, state: State, split: str, limit: int | None = None) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-        """Metrics, named "val/loss" and the like, and of every example what `task.decode` says and its label.
+        """Metrics, named "val/loss" and the like, and of every example what `decode` says and its label.
 
         `limit` stops after so many batches: a rehearsal.
         """

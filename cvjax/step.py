@@ -127,17 +127,17 @@ def reported(e: Experiment, outputs: dict, batch: dict) -> dict[str, Term]:
     return e.loss(outputs, batch) | own
 
 
-def evaluation(e: Experiment) -> Callable:
+def evaluation(e: Experiment, decode: Callable[[dict], dict]) -> Callable:
     """The function `(state, batch) -> (terms, rows)` of one evaluation batch, on the averaged parameters if there are any.
 
-    `rows` are what `task.decode` makes of the outputs, and the batch's labels, of all devices.
+    `rows` are what `decode` makes of the outputs, and the batch's labels, of all devices.
     """
 
     def step(state: State, batch: dict) -> tuple[dict, dict]:
         batch = device_eval(batch, e.pixels)
         outputs = _outputs(e, state, batch)
         terms = parallel.psum({name: (term.sum, term.count) for name, term in reported(e, outputs, batch).items()})
-        kept = {name: x for name, x in batch.items() if name != "image"} | e.task.decode(outputs)
+        kept = {name: x for name, x in batch.items() if name != "image"} | decode(outputs)
         return terms, parallel.gather(kept)
 
     return step

@@ -177,6 +177,16 @@ def sweep(flags: Any, words: list[str], assignments: Assignments) -> None:
         sweeps.run(found, source, folder, place)
 
 
+def cascade(flags: Any, words: list[str], assignments: Assignments) -> None:
+    if assignments:
+        raise UserError(f"--config.{assignments[0][0]} is not for cascade: its members are as they were trained")
+    folder = Path(_needed(flags, "workdir", "cascade"))
+    _wake()
+    from cvjax import cascade
+
+    print(cascade.cascade(words, folder, flags.target, flags.confidence, flags.checkpoint))
+
+
 def status(flags: Any, words: list[str], assignments: Assignments) -> None:
     from cvjax import standing
 
@@ -211,6 +221,7 @@ VERBS = {
         ),
     ),
     "compare": (sweep, ("study", "workdir", "executor", "slurm", "parallel", "retries", "dry_run")),
+    "cascade": (cascade, ("workdir", "target", "confidence", "checkpoint")),
     "status": (status, ("workdir",)),
     "report": (report, ("workdir", "out")),
     "list": (list_, ()),

@@ -73,21 +73,15 @@ def write(c: Comparison, folder: Path) -> None:
 
 
 def markdown(c: Comparison) -> str:
-    parts = [_markdown(comparison.table(c)), _key(c)]
-    parts += [_markdown(table) for table in (comparison.tests(c), comparison.explained(c)) if table[1]]
+    parts = [words.grid(*comparison.table(c)), _key(c)]
+    parts += [words.grid(*table) for table in (comparison.tests(c), comparison.explained(c)) if table[1]]
     judged = comparison.claims(c)
     if judged:
-        parts.append(_markdown((["claim", "says", "verdict", "evidence"], [[j.name, j.says, j.verdict, j.evidence] for j in judged])))
+        parts.append(words.grid(["claim", "says", "verdict", "evidence"], [[j.name, j.says, j.verdict, j.evidence] for j in judged]))
         parts.append(BOUNDS)
     if c.facts["paper"]:
         parts.append("\n".join(_paper(c)))
     return "\n\n".join(parts) + "\n"
-
-
-def _markdown(table: Table) -> str:
-    head, rows = table
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def latex(table: Table) -> str:

@@ -38,7 +38,7 @@ def test_file_is_complete(task):
 @pytest.mark.parametrize("task", TASKS)
 def test_eight_devices_equal_one(task):
     e, state, batch = setting(task)
-    evaluation = step.evaluation(e)
+    evaluation = step.evaluation(e, e.task.decode)
     many, rows = parallel.per_device(evaluation, (None, 0))(state, parallel.shard(batch))
     alone = jax.vmap(evaluation, (None, 0), axis_name=parallel.AXIS)(state, {k: x[None] for k, x in batch.items()})
     for name, (total, count) in many.items():
@@ -87,7 +87,7 @@ def test_nothing_valid_is_zero_not_nan(task):
 @pytest.mark.parametrize("task", TASKS)
 def test_what_is_said_of_a_picture(task):
     e, state, batch = setting(task)
-    _, rows = parallel.per_device(step.evaluation(e), (None, 0))(state, parallel.shard(batch))
+    _, rows = parallel.per_device(step.evaluation(e, e.task.decode), (None, 0))(state, parallel.shard(batch))
     row = {name: np.asarray(x[0]) for name, x in rows.items()}
     text, right = e.task.caption(row, e.info)
     assert text and right in (True, False, None)

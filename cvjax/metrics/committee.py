@@ -1,0 +1,122 @@
+"""Committees of classifiers: ensembles, and cascades that ask the next member only where those before it are unsure.
+
+Wang, Kondratyuk, Christiansen, Kitani, Alon & Eban 2022, "Wisdom of Committees: An Overlooked Approach to Faster and More Accurate Models"
+(ICLR, arXiv:2012.01988), section 3: predictions of members are averaged, and a cascade stops at the first average that is confident.
+
+n images · k classes · m members, in the order in which they are asked
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+CONFIDENCES = ("max_probability", "margin", "entropy")
+NEVER = 1.01  # a threshold that no confidence reaches
+POINTS = {1: 101, 2: 21, 3: 11}  # thresholds tried for each stage but the last, by how many these are
+RESAMPLES = 10_000
+
+
+class Outcome(NamedTuple):
+    """What a cascade makes of n images.
+
+    right: whether each is classified rightly. stage: the member after which each left, from 0. cost: average over the images of what the
+    members asked cost together.
+    """
+
+    right: np.ndarray
+    stage: np.ndarray
+    cost: float
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.right.mean())
+
+
+class Choice(NamedTuple):
+    """Members by number, in the order in which they are asked, and a threshold for each but the last."""
+
+    members: tuple[int, ...]
+    thresholds: tuple[float, ...]
+
+
+def averages(probabilities: Sequence[np.ndarray]) -> np.ndarray:
+    """m n k: the mean prediction of the first member, of the first two, and so on, from m arrays n k."""
+    totals = np.cumsum(np.stack(probabilities), axis=0)
+    return totals / np.arange(1, len(totals) + 1, dtype=totals.dtype)[:, None, None]
+
+
+def confidence(predictions: np.ndarray, kind: str) -> np.ndarray:
+    """How sure predictions (... k) are, from 0 to 1: the largest probability, its lead over the second, or 1 - entropy / log k."""
+    if kind == "max_probability":
+        found = predictions.max(-1)
+    elif kind == "margin":
+        second, first = np.moveaxis(np.partition(predictions, -2)[..., -2:], -1, 0)
+        found = first - second
+    else:
+        p = np.maximum(predictions, np.finfo(predictions.dtype).tiny)
+        found = 1 + (p * np.log(p)).sum(-1) / np.log(p.shape[-1])
+    return np.clip(found, 0, 1)
+
+
+class Committee:
+    """Members in the order in which they are asked, on images whose labels are known.
+
+    probabilities: m arrays n k. labels: n. costs: of each member alone, in any unit. kind: one of CONFIDENCES.
+    """
+
+    def __init__(self, probabilities: Sequence[np.ndarray], labels: np.ndarray, costs: Sequence[float], kind: str):
+        predictions = averages(probabilities)
+        self.right = predictions.argmax(-1) == labels[None]
+        self.sure = confidence(predictions, kind)
+        self.costs = np.cumsum(np.asarray(costs, float))
+
+    def cascade(self, thresholds: Sequence[float]) -> Outcome:
+        """An image leaves after the first member at which the confidence reaches the threshold; after the last in any case."""
+        leaves = self.sure[:-1] >= np.reshape(thresholds, (-1, 1))
+        stage = np.where(leaves.any(0), leaves.argmax(0), len(self.sure) - 1) if len(leaves) else np.zeros(self.sure.shape[1], int)
+        return Outcome(self.right[stage, np.arange(len(stage))], stage, float(self.costs[stage].mean()))
+
+    def ensemble(self) -> Outcome:
+        """All members are asked about every image."""
+        return self.cascade([NEVER] * (len(self.sure) - 1))
+
+    def grid(self) -> list[tuple[float, ...]]:
+        """Thresholds to try: 0, quantiles of each stage's confidence, NEVER."""
+        stages = len(self.sure) - 1
+        levels = np.linspace(0, 1, POINTS[stages])[1:-1]
+        each = [[0.0, *map(float, np.unique(np.quantile(sure, levels))), NEVER] for sure in self.sure[:-1]]
+        return list(itertools.product(*each))
+
+
+def choose(
+    probabilities: Sequence[np.ndarray], labels: np.ndarray, costs: Sequence[float], kind: str, target: str, value: float
+) -> tuple[Choice, Outcome] | None:
+    """The best cascade of two to four members, cheap ones first, on these images; None where none reaches the target.
+
+    target: "accuracy", at least `value` at the least cost, or "compute", the highest accuracy at a cost of `value` at most.
+    """
+    best: tuple[tuple[float, float], Choice, Outcome] | None = None
+    order = sorted(range(len(costs)), key=lambda i: costs[i])
+    for size in range(2, min(4, len(costs)) + 1):
+        for members in itertools.combinations(order, size):
+            committee = Committee([probabilities[i] for i in members], labels, [costs[i] for i in members], kind)
+            for thresholds in committee.grid():
+                found = committee.cascade(thresholds)
+                reached = found.accuracy >= value if target == "accuracy" else found.cost <= value
+                worth = (-found.cost, found.accuracy) if target == "accuracy" else (found.accuracy, -found.cost)
+                if reached and (best is None or worth > best[0]):
+                    best = worth, Choice(members, thresholds), found
+    return None if best is None else best[1:]
+
+
+def interval(values: np.ndarray, share: float = 0.95) -> tuple[float, float]:
+    """Bootstrap percentile interval of the mean of a few distinct values, as right or wrong (Efron 1979). The same values, the same interval.
+
+    To draw n of n images again and again is to draw how often each value comes.
+    """
+    distinct, counts = np.unique(np.asarray(values, float), return_counts=True)
+    drawn = np.random.default_rng(0).multinomial(len(values), counts / len(values), RESAMPLES)
+    low, high = np.quantile(drawn @ distinct / len(values), [(1 - share) / 2, (1 + share) / 2])
+    return float(low), float(high)
