@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -24,7 +23,7 @@ from jaxtyping import Array, Float, Float32
 
 from cvjax.layers.conv import Conv
 from cvjax.layers.norm import GroupNorm
-from cvjax.layers.odeblock import ACTIVATIONS, Field, ODEBlock
+from cvjax.layers.odeblock import ACTIVATIONS, Field, ODEBlock, reports
 from cvjax.models import _torch
 from cvjax.ops import ode
 
@@ -131,10 +130,3 @@ class Residual(nn.Module):
         y = Conv(self.width, 3, self.stride, dtype=self.dtype, kernel_init=_torch.uniform, name="conv1")(y)
         y = nn.relu(GroupNorm(dtype=self.dtype, name="norm2")(y))
         return x + Conv(self.width, 3, 1, dtype=self.dtype, kernel_init=_torch.uniform, name="conv2")(y)
-
-
-def reports(found: list[ode.Stats]) -> Mapping[str, Any]:
-    """What a network says of its solves: evaluations of all of them, and the share of examples of which one gave up."""
-    evaluations = sum(stats.evaluations for stats in found)
-    unfinished = jnp.stack([stats.unfinished for stats in found]).max(0)
-    return {"metric/nfe_forward": jnp.mean(evaluations), "metric/unfinished": unfinished.mean()}

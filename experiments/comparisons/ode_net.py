@@ -2,7 +2,7 @@
 
 ResNet, RK-Net (the solver's steps differentiated, each computed again) and ODE-Net (continuous adjoint) on MNIST. The paper gives single
 runs and memory and time as orders of growth; here there are seeds, and both are measured, of a gradient of 64 pictures on one device by the
-probe "ode", which also draws the panels of Figure 3 for the trained networks. `:small` takes 20,000 images and 2 epochs of a one-cycle
+probe "ode", which also draws the panels of Figure 3 for the trained networks. `:small` takes all images once by a one-cycle
 schedule, 3 seeds of ResNet and ODE-Net and 1 of RK-Net. `:paper` is the recipe of experiments/odenet_mnist.py, 160 epochs.
 
 Run:      python launch.py compare --study=experiments/comparisons/ode_net.py:small --workdir=runs/ode_net
@@ -28,10 +28,9 @@ def get_study(arg=""):
     with base.unlocked():
         base.train.probes = ("ode",)
         if a.small:
-            base.data.train = "train[:20000]"
-            base.optim = dict(name="sgd", lr=0.1, momentum=0.9, weight_decay=0.0, schedule="onecycle", warmup="0.5 epochs")
-            base.train.update(duration="2 epochs", log_every="10 steps", eval_every="1 epochs", checkpoint_every="2 epochs")
-    differs = "the small study trains for 2 epochs of 20,000 images, and measures 10,000 images kept from training"
+            base.optim = dict(name="sgd", lr=0.1, momentum=0.9, weight_decay=0.0, schedule="onecycle", warmup="0.25 epochs")
+            base.train.update(duration="1 epochs", log_every="10 steps", eval_every="0.5 epochs", checkpoint_every="0.5 epochs")
+    differs = "the small study sees 50,000 images once, and measures the 10,000 kept from training"
     return Study(
         base,
         arms={"ResNet": {"model.variant": "resnet"}, "ODE-Net": {}, "RK-Net": {"model.solve.gradient": "checkpointed"}},
@@ -52,7 +51,7 @@ def get_study(arg=""):
             Claim("and at least 0.36", "parameters", f"ODE-Net >= {0.36 * RESNET:.0f}"),
             Claim("the adjoint needs less memory than steps kept", "gradient_megabytes", "ODE-Net < RK-Net"),
             Claim("a smaller tolerance never needs fewer evaluations", "nfe_rises", "ODE-Net >= 1"),
-            Claim("the numerical error follows the tolerance", "error_slope", "ODE-Net > 0.5"),
+            Claim("the numerical error falls with the tolerance", "error_slope", "ODE-Net > 0.25"),
             Claim("time is proportional to evaluations", "time_correlation", "ODE-Net > 0.9"),
         ),
         paper=Paper(PAPER.citation, PAPER.protocol, PAPER.numbers, differs if a.small else "it tests on images kept from training"),
