@@ -86,8 +86,6 @@ class Model(nn.Module):
         for stage in self.stages:
             stays = int(stage > 1 or variant.bottleneck)
             if blocks[stage - 1] == stays:
-                raise ValueError(
-                    f"ode_resnet: stage {stage} of variant {self.variant} has no block to replace; take a deeper one"
-                )
+                raise ValueError(f"ode_resnet: stage {stage} of variant {self.variant} has no block to replace; take a deeper one")
             blocks[stage - 1] = stays
         return ode.Solve.of(self.solve), tuple(blocks)

@@ -33,7 +33,6 @@ VARIANTS = {
     "resnet": "pre-activation residual blocks, Table 1's ResNet with 6",
 }
 STEMS = ("conv", "res")
-TALLIES = ode.TALLIES
 SMALLEST = 12  # pixels on a side
 TINY = {"variant": "ode", "width": 8, "solve": {"tol": 1e-3}}
 
@@ -79,6 +78,11 @@ class Model(nn.Module):
         out["features"] = x.mean((1, 2), dtype=jnp.float32)
         out["logits"] = nn.Dense(self.num_classes, kernel_init=_torch.uniform, name="head")(out["features"])
         return out
+
+    @property
+    def tallies(self) -> tuple[str, ...]:
+        """What the backward pass counts, see `cvjax.step`."""
+        return ode.TALLIES if self.variant == "ode" else ()
 
     def _choices(self) -> ode.Solve:
         """How to solve, or a ValueError that names the field and its legal values."""
