@@ -26,7 +26,6 @@ from cvjax.models import resnet
 from cvjax.ops import ode
 
 VARIANTS = resnet.VARIANTS
-TALLIES = ode.TALLIES
 SMALLEST = resnet.SMALLEST
 layer = resnet.layer
 TINY = {"variant": 8, "stages": (1,)}
@@ -72,6 +71,11 @@ class Model(nn.Module):
             return jnp.asarray(x, self.dtype)
 
         return {**net(inputs, train=train, blocks=blocks, after=equation), **reports(found)}
+
+    @property
+    def tallies(self) -> tuple[str, ...]:
+        """What the backward pass counts, summed over the equations, see `cvjax.step`."""
+        return ode.TALLIES
 
     def _choices(self, net: resnet.Model) -> tuple[ode.Solve, tuple[int, ...]]:
         """How to solve, and the residual blocks left in each stage; or a ValueError that names the field and its legal values."""

@@ -93,8 +93,8 @@ class Model(nn.Module):
         variant = variant._replace(blocks=blocks or variant.blocks)
         out = {"stem": self._stem(jnp.asarray(inputs["image"]), variant, train)}
         x, active, number = out["stem"], [], 0
-        for stage, blocks in enumerate(variant.blocks, 1):
-            for block in range(1, blocks + 1):
+        for stage, count in enumerate(variant.blocks, 1):
+            for block in range(1, count + 1):
                 number += 1
                 stride = 2 if stage > 1 and block == 1 else 1
                 layers = self._layers(variant.width * 2 ** (stage - 1), stride, variant.bottleneck)

@@ -52,9 +52,9 @@ def _paper(c: Comparison) -> list[str]:
 def probe_panels(c: Comparison) -> list[figures.Panel]:
     """What probes found, an arm a line: their curves; and layer by layer, in order and sorted, as He et al. draw their Figure 7."""
     panels = []
-    for (name, xlabel), arms in comparison.curves(c).items():
-        lines = [figures.Line(arm, np.array(x), np.array(y), number) for number, (arm, (x, y)) in enumerate(arms.items())]
-        panels.append(figures.Panel(name.replace("_", " ").capitalize(), xlabel, lines[: len(figures.SERIES)], decades=True, dots=True))
+    for (name, xlabel), found in comparison.curves(c).items():
+        curves = [figures.Line(arm, np.array(x), np.array(y), number) for number, (arm, (x, y)) in enumerate(found.items())]
+        panels.append(figures.Panel(name.replace("_", " ").capitalize(), xlabel, curves[: len(figures.SERIES)], decades=True, dots=True))
     for name, arms in comparison.responses(c).items():
         label = name.replace("_", " ").capitalize()
         for title, order in ((label, list), (f"{label}, sorted", lambda values: sorted(values, reverse=True))):
