@@ -190,5 +190,5 @@ def _measures(e: Experiment) -> set[str]:
 
     terms = jax.eval_shape(terms_of, variables, picture)
     names = [*_evaluated(e, terms), *(["error"] if "top1" in terms else [])]
-    in_steps = ("lr", "grad_norm", *getattr(e.model_file, "TALLIES", ()))
+    in_steps = ("lr", "grad_norm", *getattr(e.model, "tallies", ()))
     return {f"{split}/{name}" for split in ("train", "start", *e.splits) for name in names} | {f"train/{name}" for name in in_steps}

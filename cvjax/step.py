@@ -76,12 +76,12 @@ def _gradients(e: Experiment, state: State, micros: dict, keys: jax.Array, depth
     """This device's gradient of the global objective, its terms, and the new BatchNorm statistics.
 
     keys: one a micro-batch, for dropout. depth: one for all, since the blocks that a mini-batch leaves out are the same throughout.
-    A model file's TALLIES name what only its backward pass knows, sums over examples: the model finds zeros in inputs["tally"], and gives
+    A model's `tallies` name what only its backward pass knows, sums over examples: it finds zeros in inputs["tally"], and gives
     them these sums for their gradient.
     """
 
     captures = probe.captures(e)
-    tallies = getattr(e.model_file, "TALLIES", ())
+    tallies = getattr(e.model, "tallies", ())
 
     def terms(learnt: Any, stats: Any, micro: dict, key: jax.Array) -> tuple[dict[str, Term], Any]:
         params, tally = learnt

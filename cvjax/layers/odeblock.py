@@ -5,7 +5,7 @@ b batch · h w height, width · c channels in · n hidden channels · o channels
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -43,6 +43,13 @@ class ODEBlock(nn.Module):
             return slope
 
         return odeint(f, self.field.variables["params"], x, self.solve, tally)
+
+
+def reports(found: list[Stats]) -> Mapping[str, Any]:
+    """What a network says of its solves: evaluations of all of them, and the share of examples of which one gave up."""
+    evaluations = sum(stats.evaluations for stats in found)
+    unfinished = jnp.stack([stats.unfinished for stats in found]).max(0)
+    return {"metric/nfe_forward": jnp.mean(evaluations), "metric/unfinished": unfinished.mean()}
 
 
 class Field(nn.Module):

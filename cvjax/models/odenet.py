@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -24,7 +23,7 @@ from jaxtyping import Array, Float, Float32
 
 from cvjax.layers.conv import Conv
 from cvjax.layers.norm import GroupNorm
-from cvjax.layers.odeblock import ACTIVATIONS, Field, ODEBlock
+from cvjax.layers.odeblock import ACTIVATIONS, Field, ODEBlock, reports
 from cvjax.models import _torch
 from cvjax.ops import ode
 
@@ -34,7 +33,6 @@ VARIANTS = {
     "resnet": "pre-activation residual blocks, Table 1's ResNet with 6",
 }
 STEMS = ("conv", "res")
-TALLIES = ode.TALLIES
 SMALLEST = 12  # pixels on a side
 TINY = {"variant": "ode", "width": 8, "solve": {"tol": 1e-3}}
 
@@ -80,6 +78,11 @@ class Model(nn.Module):
         out["features"] = x.mean((1, 2), dtype=jnp.float32)
         out["logits"] = nn.Dense(self.num_classes, kernel_init=_torch.uniform, name="head")(out["features"])
         return out
+
+    @property
+    def tallies(self) -> tuple[str, ...]:
+        """What the backward pass counts, see `cvjax.step`."""
+        return ode.TALLIES if self.variant == "ode" else ()
 
     def _choices(self) -> ode.Solve:
         """How to solve, or a ValueError that names the field and its legal values."""
@@ -131,10 +134,3 @@ class Residual(nn.Module):
         y = Conv(self.width, 3, self.stride, dtype=self.dtype, kernel_init=_torch.uniform, name="conv1")(y)
         y = nn.relu(GroupNorm(dtype=self.dtype, name="norm2")(y))
         return x + Conv(self.width, 3, 1, dtype=self.dtype, kernel_init=_torch.uniform, name="conv2")(y)
-
-
-def reports(found: list[ode.Stats]) -> Mapping[str, Any]:
-    """What a network says of its solves: evaluations of all of them, and the share of examples of which one gave up."""
-    evaluations = sum(stats.evaluations for stats in found)
-    unfinished = jnp.stack([stats.unfinished for stats in found]).max(0)
-    return {"metric/nfe_forward": jnp.mean(evaluations), "metric/unfinished": unfinished.mean()}

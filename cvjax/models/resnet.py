@@ -17,6 +17,7 @@ b batch · h w height, width · c channels · k classes
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -82,14 +83,18 @@ class Model(nn.Module):
     dtype: DTypeLike = "float32"
 
     @nn.compact
-    def __call__(self, inputs: dict, *, train: bool) -> dict:
+    def __call__(self, inputs: dict, *, train: bool, blocks: tuple[int, ...] | None = None, after: Callable | None = None) -> dict:
         """inputs["image"]: float b h w c, normalised. Returns the maps "stem", "stage1", ... (b h w c, `dtype`), the
-        averages "features" (b c, float32) and "logits" (b k, float32)."""
+        averages "features" (b c, float32) and "logits" (b k, float32).
+
+        Another network made of this one says how many `blocks` a stage has, and what stands `after` a stage: `after(stage, x)` is its map.
+        """
         variant, option = self._choices()
+        variant = variant._replace(blocks=blocks or variant.blocks)
         out = {"stem": self._stem(jnp.asarray(inputs["image"]), variant, train)}
         x, active, number = out["stem"], [], 0
-        for stage, blocks in enumerate(variant.blocks, 1):
-            for block in range(1, blocks + 1):
+        for stage, count in enumerate(variant.blocks, 1):
+            for block in range(1, count + 1):
                 number += 1
                 stride = 2 if stage > 1 and block == 1 else 1
                 layers = self._layers(variant.width * 2 ** (stage - 1), stride, variant.bottleneck)
@@ -97,6 +102,7 @@ class Model(nn.Module):
                 x, computed = Block(layers, option, self.zero_init_gamma, kept, self.drop == "sample", self.dtype,
                                     name=f"stage{stage}_block{block}")(x, train=train)  # fmt: skip
                 active.append(computed)
+            x = after(stage, x) if after else x
             out[f"stage{stage}"] = x
         if self.survival < 1 and self.drop != "sample":
             out["metric/active_blocks"] = jnp.stack(active).sum()

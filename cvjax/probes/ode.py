@@ -19,6 +19,7 @@ from cvjax.ops.ode import TALLIES
 EXAMPLES = 64
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 STEPS = {"euler": (4, 8, 16, 32, 64), "rk4": (2, 4, 8, 16)}
+MEMORY_STEPS = 16
 REFERENCE = {"solver": "rk4", "steps": 128}
 
 
@@ -32,6 +33,7 @@ def measure(model: nn.Module, variables: dict, inputs: dict) -> dict[str, Any]:
     if solve is None or "metric/nfe_forward" not in jax.eval_shape(lambda v, x: model.apply(v, x, train=False), variables, inputs):
         return found
     exact = _forward(_solving(model, REFERENCE), variables, inputs)[0]
+    found["adjoint_over_direct"] = _kept(model, variables, inputs, "adjoint") / _kept(model, variables, inputs, "direct")
     return found | _of_tolerance(model, variables, inputs, exact) | _of_steps(model, variables, inputs, exact)
 
 
@@ -66,6 +68,11 @@ def _of_steps(model: nn.Module, variables: dict, inputs: dict, exact: jax.Array)
     return found
 
 
+def _kept(model: nn.Module, variables: dict, inputs: dict, gradient: str) -> float:
+    """Megabytes that a gradient through MEMORY_STEPS steps needs; it is compiled and not run."""
+    return _megabytes(_compiled(_solving(model, {"gradient": gradient, "solver": "rk4", "steps": MEMORY_STEPS}), variables, inputs))
+
+
 def _adaptive(model: Any) -> str:
     """The network's own solver, dopri5 where it only takes steps of a given size."""
     own = dict(model.solve).get("solver", "dopri5")
@@ -78,23 +85,31 @@ def _solving(model: Any, changed: dict) -> nn.Module:
 
 
 def _forward(model: nn.Module, variables: dict, inputs: dict) -> tuple[jax.Array, float, float]:
-    """What the network makes of the pictures before its head, evaluations, and seconds."""
+    """The state at the equation's end, of a network of several its features; evaluations; seconds."""
     run = jax.jit(lambda v, x: model.apply(v, x, train=False)).lower(variables, inputs).compile()
     out, seconds = _timed(run, variables, inputs)
-    return out["features"], float(out["metric/nfe_forward"]), seconds
+    return out.get("body", out["features"]), float(out["metric/nfe_forward"]), seconds
 
 
 def _backward(model: nn.Module, variables: dict, inputs: dict) -> tuple[float, float, float]:
     """Evaluations of the backward pass, an example; seconds and megabytes of a gradient."""
+    gradient = _compiled(model, variables, inputs)
+    (_, counted), seconds = _timed(gradient, variables["params"], jnp.zeros(len(TALLIES)), inputs)
+    return float(counted[0]) / len(inputs["image"]), seconds, _megabytes(gradient)
+
+
+def _compiled(model: nn.Module, variables: dict, inputs: dict) -> Any:
+    """The gradient of a loss by parameters and tally."""
 
     def loss(params: Any, tally: jax.Array, inputs: dict) -> jax.Array:
         out, _ = model.apply({**variables, "params": params}, inputs | {"tally": tally}, train=True, mutable=["batch_stats"])
         return -jax.nn.log_softmax(out["logits"]).max(-1).sum()
 
-    gradient = jax.jit(jax.grad(loss, (0, 1))).lower(variables["params"], jnp.zeros(len(TALLIES)), inputs).compile()
-    (_, counted), seconds = _timed(gradient, variables["params"], jnp.zeros(len(TALLIES)), inputs)
-    memory: Any = gradient.memory_analysis()
-    return float(counted[0]) / len(inputs["image"]), seconds, memory.temp_size_in_bytes / 1e6
+    return jax.jit(jax.grad(loss, (0, 1))).lower(variables["params"], jnp.zeros(len(TALLIES)), inputs).compile()
+
+
+def _megabytes(compiled: Any) -> float:
+    return float(compiled.memory_analysis().temp_size_in_bytes / 1e6)
 
 
 def _timed(function: Any, *args: Any) -> tuple[Any, float]:

@@ -167,6 +167,18 @@ def responses(c: Comparison) -> dict[str, dict[str, list[float]]]:
     return found
 
 
+def curves(c: Comparison) -> dict[tuple[str, str], dict[str, list[list[float]]]]:
+    """What probes found as curves, {"x", "y", "xlabel"}: (name, label of x) -> arm -> [x, y], means over its finished seeds."""
+    found: dict[tuple[str, str], dict[str, list[list[float]]]] = {}
+    for arm, seeds in c.arms.items():
+        probed = [runs.read_json(run.path / PROBES, {}) for run in seeds.values() if run is not None and run.finished]
+        for name in dict.fromkeys(name for probe in probed for name, value in probe.items() if isinstance(value, dict)):
+            drawn = [probe[name] for probe in probed if name in probe]
+            points = np.mean([[curve["x"], curve["y"]] for curve in drawn], axis=0)
+            found.setdefault((name, drawn[0]["xlabel"]), {})[arm] = points.tolist()
+    return found
+
+
 @dataclass(frozen=True)
 class Judged:
     """A claim and what the runs say of it."""

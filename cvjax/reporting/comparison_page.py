@@ -50,8 +50,11 @@ def _paper(c: Comparison) -> list[str]:
 
 
 def probe_panels(c: Comparison) -> list[figures.Panel]:
-    """What probes found layer by layer, an arm a curve: in the order of the network, and sorted, as He et al. draw their Figure 7."""
+    """What probes found, an arm a line: their curves; and layer by layer, in order and sorted, as He et al. draw their Figure 7."""
     panels = []
+    for (name, xlabel), found in comparison.curves(c).items():
+        curves = [figures.Line(arm, np.array(x), np.array(y), number) for number, (arm, (x, y)) in enumerate(found.items())]
+        panels.append(figures.Panel(name.replace("_", " ").capitalize(), xlabel, curves[: len(figures.SERIES)], decades=True, dots=True))
     for name, arms in comparison.responses(c).items():
         label = name.replace("_", " ").capitalize()
         for title, order in ((label, list), (f"{label}, sorted", lambda values: sorted(values, reverse=True))):

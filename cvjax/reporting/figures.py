@@ -35,6 +35,7 @@ class Panel(NamedTuple):
 
     settled: the y axis is scaled to what follows the first tenth of training.
     decades: the y axis may be logarithmic, if the curves span two decades.
+    dots: every point is measured and marked, and the x axis may be logarithmic too.
     """
 
     title: str
@@ -42,6 +43,7 @@ class Panel(NamedTuple):
     lines: Sequence[Line]
     settled: bool = False
     decades: bool = False
+    dots: bool = False
 
 
 def svg(panel: Panel, name: str) -> str:
@@ -86,7 +88,7 @@ def _draw(ax: "Axes", panel: Panel) -> None:
             linestyle=(0, (4, 2)) if line.dashed else "-",
             linewidth=1.3 if line.dashed else 1.9,
             label=line.label,
-            marker="o" if len(x) == 1 else None,
+            marker="o" if len(x) == 1 or panel.dots else None,
             markersize=4,
         )
         if band is not None:
@@ -97,6 +99,8 @@ def _draw(ax: "Axes", panel: Panel) -> None:
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter("{x:g}")
         ax.yaxis.set_minor_formatter("")
+    if panel.dots and _spans_decades([line.x for line in panel.lines]):
+        ax.set_xscale("log")
     if panel.settled:
         ax.set_ylim(*_range(panel.lines, ax.get_yscale() == "log"))
     ax.set_title(panel.title, loc="left", color=INK, fontsize=11)
