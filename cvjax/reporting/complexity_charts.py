@@ -54,20 +54,24 @@ def _balls(rows: Sequence[Row], colour: dict[str, str], ax: "Axes") -> None:
         area = LARGEST * row["parameters"] / largest
         ax.scatter(row["multiply_adds"] / 1e9, row["top1"], s=area, color=colour[row["name"]], alpha=0.45, linewidth=0)
         ax.plot(row["multiply_adds"] / 1e9, row["top1"], ".", color=colour[row["name"]], markersize=3)
-    _named(ax, [(row["multiply_adds"] / 1e9, row["top1"], row["name"]) for row in rows])
     ax.margins(0.14)
+    _named(ax, [(row["multiply_adds"] / 1e9, row["top1"], row["name"]) for row in rows])
     ax.set(xlabel="multiply-adds, 10⁹", ylabel="top-1, %")
-    for share in (1, 0.25):
-        ax.scatter([], [], s=LARGEST * share / 6, color=INK, alpha=0.3, linewidth=0, label=f"{share * largest / 6e6:.3g} M parameters")
+    for share in (0.25, 0.0625):
+        ax.scatter([], [], s=LARGEST * share, color=INK, alpha=0.3, linewidth=0, label=f"{share * largest / 1e6:.3g} M parameters")
     ax.legend(loc="lower right", **LEGEND)
 
 
 def _speed(rows: Sequence[Row], colour: dict[str, str], ax: "Axes") -> None:
+    from matplotlib.ticker import LogLocator
+
     size = batch(rows)
     points = [(size / at(row, size)["latency"], row["top1"], row["name"]) for row in rows]  # type: ignore[index, operator]
     for x, y, name in points:
         ax.plot(x, y, "o", color=colour[name], markersize=6)
     ax.set(xscale="log", xlabel="images/s", ylabel="top-1, %")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    _plain_numbers(ax)
     ax.margins(0.1)
     _named(ax, points)
 
@@ -89,6 +93,7 @@ def _time(rows: Sequence[Row], colour: dict[str, str], ax: "Axes") -> None:
         ax.plot(x, y, "o", color=colour[row["name"]], markersize=5, label=row["family"] if row["family"] not in labelled else None)
         labelled.add(row["family"])
     ax.set(xscale="log", yscale="log", xlabel="multiply-adds, 10⁹", ylabel="ms")
+    _plain_numbers(ax)
     fastest = max(x / y for x, y, _ in points)
     ends = [min(x for x, _, _ in points), max(x for x, _, _ in points)]
     ax.plot(ends, [x / fastest for x in ends], ":", color=INK, linewidth=1, label=f"{1e3 * fastest:.3g} · 10⁹ a second")
@@ -104,13 +109,23 @@ def _against_batch(rows: Sequence[Row], colour: dict[str, str], value: Callable[
         ax.plot(x, y, "-o", color=colour[row["name"]], linewidth=1, markersize=3, alpha=0.7, label=label)
     ax.set(xscale="log", yscale="log", xlabel="batch", ylabel=unit)
     ax.set_xticks(sorted({found["batch"] for row in rows for found in row["measured"]}))
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_formatter("")
+    _plain_numbers(ax)
     ax.legend(**LEGEND)
 
 
+def _plain_numbers(ax: "Axes") -> None:
+    """0.01, 1, 100 on logarithmic axes."""
+    for axis in (ax.xaxis, ax.yaxis):
+        if axis.get_scale() == "log":
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("")
+
+
 def _named(ax: "Axes", points: Sequence[tuple[float, float, str]]) -> None:
-    """A name at each point, above it and below it in turn from the left, which keeps most of them apart."""
-    for number, (x, y, name) in enumerate(sorted(points)):
-        place = ((0, 6), "bottom") if number % 2 else ((0, -7), "top")
-        ax.annotate(name, (x, y), place[0], textcoords="offset points", ha="center", va=place[1], fontsize=7.5, color=INK)
+    """A name at each point: below it where a neighbour stands above it, else above."""
+    seen = [(*ax.transData.transform((x, y)), x, y, name) for x, y, name in points]
+    for left, low, x, y, name in seen:
+        near = [other[1] - low for other in seen if abs(other[0] - left) < 0.08 * ax.bbox.width]
+        under = any(0 < height < 0.15 * ax.bbox.height for height in near)
+        ax.annotate(name, (x, y), (0, -7 if under else 6), textcoords="offset points", ha="center", va="top" if under else "bottom",
+                    fontsize=7.5, color=INK)  # fmt: skip
