@@ -68,12 +68,16 @@ def _sums(rows: list[describe.Layer]) -> list[str]:
 
 
 class Measured(NamedTuple):
-    """One batch size of inference on one device: the compiler's memory in bytes, median and least seconds of `repeats` passes."""
+    """One batch size of inference on one device: the compiler's memory in bytes, median and least seconds of `repeats` passes.
+
+    cpu: this process's CPU-seconds a pass, which neighbours on the machine move less than the clock; on an accelerator the host's.
+    """
 
     batch: int
     memory: int
     latency: float
     fastest: float
+    cpu: float
     repeats: int
 
 
@@ -93,12 +97,13 @@ def inference(
         held = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
         jax.block_until_ready(forward(one, images))  # the first pass finds its memory
         times: list[float] = []
+        cpu = time.process_time()
         while sum(times) < seconds or len(times) < 2:
             start = time.perf_counter()
             jax.block_until_ready(forward(one, images))
             times.append(time.perf_counter() - start)
         pace = statistics.median(times) / size
-        yield Measured(size, held, statistics.median(times), min(times), len(times))
+        yield Measured(size, held, statistics.median(times), min(times), (time.process_time() - cpu) / len(times), len(times))
 
 
 def spoken(found: Measured | int) -> tuple[str, str, str, str]:

@@ -8,6 +8,7 @@ import numpy as np
 
 Row = dict[str, Any]
 FEWEST = 4  # points that a fit is made of, at least
+SPREAD = 2  # and how many times the multiply-adds of the cheapest the dearest has: of equals there is no order
 
 
 class Fit(NamedTuple):
@@ -44,18 +45,22 @@ def at(row: Row, size: int | None) -> dict[str, Any] | None:
     return next((found for found in row["measured"] if found["batch"] == size), None)
 
 
-def fits(rows: Sequence[Row]) -> dict[str, Fit]:
-    """Time against operations within each model file at one image size, and over all networks; of few there is no fit.
+def fits(rows: Sequence[Row], clock: str = "latency") -> dict[str, Fit]:
+    """Time against operations within each model file at one image size, and over all networks; of few, or of like ones, there is no fit.
 
-    One multiply-add is not like another: where images and channels are small, it takes longer.
+    clock: "latency", or "cpu" for CPU-seconds. One multiply-add is not like another: where images and channels are small, it takes longer.
     """
     size = batch(rows)
     timed = {row["name"]: row for row in rows if at(row, size)}
     groups: dict[str, list[Row]] = {"all": list(timed.values())}
     for row in timed.values():
         groups.setdefault(f"{row['family']}, {row['image']}", []).append(row)
-    return {name: fit([(row["multiply_adds"] * size, at(row, size)["latency"]) for row in group])  # type: ignore[index, operator]
-            for name, group in groups.items() if len({row["multiply_adds"] for row in group}) >= FEWEST}  # fmt: skip
+    found = {}
+    for name, group in groups.items():
+        costs = [row["multiply_adds"] for row in group]
+        if len(set(costs)) >= FEWEST and max(costs) >= SPREAD * min(costs):
+            found[name] = fit([(cost * size, at(row, size)[clock]) for cost, row in zip(costs, group, strict=True)])  # type: ignore[index, operator]
+    return found
 
 
 def fit(points: Sequence[tuple[float, float]]) -> Fit:
