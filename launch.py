@@ -11,7 +11,8 @@
     python launch.py report   --workdir=runs              tables, curves and one HTML page out of finished runs
     python launch.py list                                experiments, models, tasks and data sources
     python launch.py check    --config=...                tries everything that can fail, in seconds
-    python launch.py describe --config=... | --all        layers, parameters, multiply-adds, memory, speed
+    python launch.py describe --config=...                layers, parameters, multiply-adds, memory, speed
+    python launch.py describe --all [NAMES] --out=...     all networks side by side, with charts
     python launch.py verify   --config=... --workdir=...  proves exact resume, and that seeds and devices do what they should
     python launch.py replay   --workdir=...               what was not finite in a run that stopped for it
 
@@ -35,7 +36,8 @@ flags.DEFINE_string("workdir", None, "Folder of the run; a run that is there is 
 flags.DEFINE_string("rerun", None, "Folder of a run whose config train starts again, in another --workdir.")
 flags.DEFINE_string("init", None, "Weights to begin from, a run's folder or torchvision:FILE; the same as --config.init.")
 flags.DEFINE_list("probe", [], "Probes that look into the network while it trains: gradients,responses.")
-flags.DEFINE_boolean("all", False, "describe every experiment in experiments/, a line each.")
+flags.DEFINE_boolean("all", False, "describe every network there is, or those named: --all resnet18 'vgg*'.")
+flags.DEFINE_float("seconds", None, "How long describe --all measures each batch size of a network (1); 0 does not.")
 flags.DEFINE_list("batch_sizes", ["1", "8", "32"], "Batch sizes at which describe measures.")
 flags.DEFINE_string("study", None, "Study file to sweep or compare, as experiments/comparisons/plain_vs_residual.py:small.")
 flags.DEFINE_string("sweep", None, "Arms of a quick sweep of --config: 'optim.lr=[1e-3,3e-4] seed=range(3)'.")
@@ -52,7 +54,11 @@ flags.DEFINE_enum("checkpoint", "latest", ["latest", "best"], "Which checkpoint 
 flags.DEFINE_string("target", "", "What a cascade is chosen for: accuracy:0.9 or compute:40e6, average multiply-adds.")
 flags.DEFINE_enum("confidence", "max_probability", ["max_probability", "margin", "entropy"], "What a cascade stops by.")
 flags.DEFINE_string("split", "val", "Which split of config.data eval measures: train, val or test.")
-flags.DEFINE_string("out", None, "Where predict draws its pictures and report writes its page; in the workdir when not given.")
+flags.DEFINE_string(
+    "out",
+    None,
+    "Where predict draws its pictures and report writes its page (in the workdir when not given), and describe --all what it found.",
+)
 
 
 def main(argv: list[str]) -> int:
@@ -94,7 +100,7 @@ def parse(argv: list[str]) -> tuple[str, list[str], list[tuple[str, str]]]:
     _, taken = VERBS[verb]
     for name in sorted(flag for flag in OURS if FLAGS[flag].present and flag not in taken):
         raise UserError(f"--{name} is not for {verb}, which takes {', '.join(f'--{flag}' for flag in taken) or 'no flag'}")
-    if words and verb not in ("predict", "cascade"):
+    if words and verb not in ("predict", "cascade", "describe"):
         raise UserError(f"stray word '{words[0]}': {verb} takes flags only")
     return verb, words, [(key, value) for key, _, value in assignments]
 

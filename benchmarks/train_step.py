@@ -1,11 +1,12 @@
-"""One training step (forward, backward, SGD with momentum) of cvjax against torch in channels-last, on the same cores.
+"""One training step (forward, backward, SGD with momentum), or a forward pass, of cvjax against torch in channels-last, on the same cores.
 
-    python benchmarks/train_step.py --torch_python=PYTHON [--nets=20,18] [--rounds=10] [--xla_flags="..."]
+    python benchmarks/train_step.py --torch_python=PYTHON [--nets=20,18,alexnet,vgg16] [--forward] [--rounds=10] [--xla_flags="..."]
 
-PYTHON: an interpreter that has torch; the torch half runs under it. Each half of each net is a process of its own that
-keeps its network; the halves take turns, `--steps` steps at a time, so that both meet the same neighbours. cvjax runs
-as under the launcher (one JAX device per core; `--xla_flags` adds to that), torch with one thread per core. Printed:
-seconds and CPU-seconds per step (minimum and median over the rounds), and torch's time over cvjax's, round by round.
+PYTHON: an interpreter that has torch; the torch half runs under it, ResNets and torchvision's AlexNet and VGG-16 written in
+torch.nn. Each half of each net is a process of its own that keeps its network; the halves take turns, `--steps` steps at a
+time, so that both meet the same neighbours. cvjax runs as under the launcher (one JAX device per core; `--xla_flags` adds to
+that), torch with one thread per core. Printed: seconds and CPU-seconds per step (minimum and median over the rounds), and
+torch's time over cvjax's, round by round.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-NETS = {20: (128, 32, 10), 18: (16, 224, 1000)}  # layers -> images, size, classes
+NETS = {"20": (128, 32, 10), "18": (16, 224, 1000), "alexnet": (16, 224, 1000), "vgg16": (8, 224, 1000)}  # -> images, size, classes
 
 
 def main() -> None:
@@ -25,7 +26,7 @@ def main() -> None:
     if args.half:
         _serve({"cvjax": _cvjax, "torch": _torch}[args.half], args)
         return
-    for net in (int(net) for net in args.nets.split(",")):
+    for net in args.nets.split(","):
         halves = {"cvjax": _start(sys.executable, "cvjax", net, args), "torch": _start(args.torch_python, "torch", net, args)}
         rounds: dict[str, list[dict]] = {name: [] for name in halves}
         for _ in range(args.rounds + 1):
@@ -34,18 +35,21 @@ def main() -> None:
         for process in halves.values():
             process.stdin.close()
             process.wait()
-        _report(net, {name: results[1:] for name, results in rounds.items()})  # the first round warms up
+        _report(
+            f"{net}{' forward' * args.forward}", NETS[net], {name: results[1:] for name, results in rounds.items()}
+        )  # the first round warms up
 
 
 def _args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--torch_python", default=sys.executable)
-    parser.add_argument("--nets", default="20,18", help="numbers of layers, of 20 and 18")
+    parser.add_argument("--nets", default="20,18", help="of 20 and 18 (ResNets), alexnet, vgg16")
+    parser.add_argument("--forward", action="store_true", help="time inference instead of training")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=2, help="steps per round")
     parser.add_argument("--xla_flags", default="", help="more XLA flags than the launcher sets")
     parser.add_argument("--half", help=argparse.SUPPRESS)
-    parser.add_argument("--net", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--net", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -64,31 +68,41 @@ def _cvjax(args: argparse.Namespace):
     import optax
 
     from cvjax import parallel
-    from cvjax.models import resnet
+    from cvjax.models import alexnet, resnet, vgg
+    from cvjax.state import streams
 
     size, side, classes = NETS[args.net]
-    model, optimizer = resnet.Model(classes, args.net), optax.sgd(0.1, 0.9)
+    ours = {"alexnet": lambda: alexnet.Model(classes, "one_column"), "vgg16": lambda: vgg.Model(classes, 16)}
+    model, optimizer = ours[args.net]() if args.net in ours else resnet.Model(classes, int(args.net)), optax.sgd(0.01, 0.9)
     rng = np.random.default_rng(0)
     image = rng.standard_normal((size, side, side, 3), np.float32)
     batch = parallel.shard({"image": image, "label": rng.integers(0, classes, size)})
     variables = jax.jit(lambda: model.init(jax.random.key(0), {"image": image[:1]}, train=False))()
 
+    if args.forward:
+        forward = parallel.per_device(lambda v, batch: parallel.gather(model.apply(v, batch, train=False)["logits"]), (None, 0))
+        variables = parallel.replicate(variables)
+        return lambda: jax.block_until_ready(forward(variables, batch))
+
     def step(state, batch):
-        params, stats, momentum = state
+        params, stats, momentum, number = state
+        rngs = streams(0, number, jax.lax.axis_index(parallel.AXIS))
 
         def loss(params):
             variables = {"params": params, "batch_stats": stats}
-            out, new = model.apply(variables, batch, train=True, mutable=["batch_stats"])
+            out, new = model.apply(variables, batch, train=True, rngs=rngs, mutable=["batch_stats"])
             nll = optax.softmax_cross_entropy_with_integer_labels(out["logits"], batch["label"])
-            return nll.sum() / size, new["batch_stats"]
+            return nll.sum() / size, new.get("batch_stats", {})
 
         (value, stats), gradient = jax.value_and_grad(loss, has_aux=True)(params)
         value, gradient = parallel.psum((value, gradient))
         updates, momentum = optimizer.update(gradient, momentum, params)
-        return (optax.apply_updates(params, updates), stats, momentum), value
+        return (optax.apply_updates(params, updates), stats, momentum, number + 1), value
 
     compiled = parallel.per_device(step, (None, 0), donate=True)
-    state = parallel.replicate((variables["params"], variables["batch_stats"], optimizer.init(variables["params"])))
+    state = parallel.replicate(
+        (variables["params"], variables.get("batch_stats", {}), optimizer.init(variables["params"]), jax.numpy.int32(0))
+    )
 
     def once() -> None:
         nonlocal state
@@ -100,8 +114,32 @@ def _cvjax(args: argparse.Namespace):
 
 def _torch(args: argparse.Namespace):
     import torch
+    from torch.nn.functional import cross_entropy
+
+    size, side, classes = NETS[args.net]
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    layers = {"alexnet": _torch_alexnet, "vgg16": _torch_vgg16}.get(args.net, lambda classes: _torch_resnet(int(args.net), classes))(
+        classes
+    )
+    net = torch.nn.Sequential(*layers).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(net.parameters(), 0.01, 0.9)
+    x = torch.randn(size, 3, side, side).to(memory_format=torch.channels_last)
+    y = torch.randint(classes, (size,))
+    if args.forward:
+        net.eval()
+        return torch.inference_mode()(lambda: net(x))
+
+    def once() -> None:
+        optimizer.zero_grad()
+        cross_entropy(net(x), y).backward()
+        optimizer.step()
+
+    return once
+
+
+def _torch_resnet(net: int, classes: int) -> list:
     from torch import nn
-    from torch.nn.functional import cross_entropy, pad
+    from torch.nn.functional import pad
 
     class Block(nn.Module):
         def __init__(self, i: int, o: int, stride: int):
@@ -109,7 +147,7 @@ def _torch(args: argparse.Namespace):
             self.conv1, self.bn1 = nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o)
             self.conv2, self.bn2 = nn.Conv2d(o, o, 3, 1, 1, bias=False), nn.BatchNorm2d(o)
             self.relu, self.side, self.way = nn.ReLU(inplace=True), (o - i) // 2, None
-            if args.net == 18 and i != o:  # projection; else zeros, as the paper's CIFAR networks
+            if net == 18 and i != o:  # projection; else zeros, as the paper's CIFAR networks
                 self.way = nn.Sequential(nn.Conv2d(i, o, 1, stride, bias=False), nn.BatchNorm2d(o))
 
         def forward(self, x):
@@ -120,28 +158,41 @@ def _torch(args: argparse.Namespace):
                 x = pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.side, self.side))
             return self.relu(y.add_(x))
 
-    size, side, classes = NETS[args.net]
-    width, stages, blocks = (64, 4, 2) if args.net == 18 else (16, 3, 3)
-    stem = nn.Conv2d(3, width, 7 if args.net == 18 else 3, 2 if args.net == 18 else 1, 3 if args.net == 18 else 1, bias=False)
-    layers = [stem, nn.BatchNorm2d(width), nn.ReLU(inplace=True)] + [nn.MaxPool2d(3, 2, 1)] * (args.net == 18)
+    width, stages, blocks = (64, 4, 2) if net == 18 else (16, 3, 3)
+    stem = nn.Conv2d(3, width, 7 if net == 18 else 3, 2 if net == 18 else 1, 3 if net == 18 else 1, bias=False)
+    layers = [stem, nn.BatchNorm2d(width), nn.ReLU(inplace=True)] + [nn.MaxPool2d(3, 2, 1)] * (net == 18)
     widths = [width * 2**stage for stage in range(stages)]
     for stage, o in enumerate(widths):
         for block in range(blocks):
             first = stage > 0 and block == 0
             layers.append(Block(o // 2 if first else o, o, 2 if first else 1))
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], classes)]
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    net = nn.Sequential(*layers).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(net.parameters(), 0.1, 0.9)
-    x = torch.randn(size, 3, side, side).to(memory_format=torch.channels_last)
-    y = torch.randint(classes, (size,))
+    return [*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], classes)]
 
-    def once() -> None:
-        optimizer.zero_grad()
-        cross_entropy(net(x), y).backward()
-        optimizer.step()
 
-    return once
+def _torch_alexnet(classes: int) -> list:
+    from torch import nn
+
+    relu, layers, before = nn.ReLU(inplace=True), [], 3
+    for number, (channels, size, stride, pad) in enumerate(
+        [(64, 11, 4, 2), (192, 5, 1, 2), (384, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1)]
+    ):
+        layers += [nn.Conv2d(before, channels, size, stride, pad), relu] + [nn.MaxPool2d(3, 2)] * (number in (0, 1, 4))
+        before = channels
+    hidden = [nn.Dropout(), nn.Linear(256 * 36, 4096), relu, nn.Dropout(), nn.Linear(4096, 4096), relu]
+    return [*layers, nn.AdaptiveAvgPool2d(6), nn.Flatten(), *hidden, nn.Linear(4096, classes)]
+
+
+def _torch_vgg16(classes: int) -> list:
+    from torch import nn
+
+    relu, layers, before = nn.ReLU(inplace=True), [], 3
+    for channels, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+        for _ in range(count):
+            layers += [nn.Conv2d(before, channels, 3, padding=1), relu]
+            before = channels
+        layers.append(nn.MaxPool2d(2, 2))
+    hidden = [nn.Linear(512 * 49, 4096), relu, nn.Dropout(), nn.Linear(4096, 4096), relu, nn.Dropout()]
+    return [*layers, nn.AdaptiveAvgPool2d(7), nn.Flatten(), *hidden, nn.Linear(4096, classes)]
 
 
 # ---- rounds
@@ -160,7 +211,7 @@ def _serve(make, args: argparse.Namespace) -> None:
         print(json.dumps(took), flush=True)
 
 
-def _start(python: str, half: str, net: int, args: argparse.Namespace) -> subprocess.Popen:
+def _start(python: str, half: str, net: str, args: argparse.Namespace) -> subprocess.Popen:
     command = [python, __file__, *sys.argv[1:], f"--half={half}", f"--net={net}"]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -171,9 +222,9 @@ def _ask(process: subprocess.Popen) -> dict:
     return json.loads(process.stdout.readline())
 
 
-def _report(net: int, rounds: dict[str, list[dict]]) -> None:
-    size, side, _ = NETS[net]
-    print(f"ResNet-{net}, {size} images of {side}x{side}, {len(rounds['cvjax'])} rounds")
+def _report(net: str, shape: tuple[int, int, int], rounds: dict[str, list[dict]]) -> None:
+    size, side, _ = shape
+    print(f"{net}, {size} images of {side}x{side}, {len(rounds['cvjax'])} rounds")
     print("          s/step min  median   cpu-s/step min  median")
     for name, results in rounds.items():
         wall, cpu = ([result[clock] for result in results] for clock in ("wall", "cpu"))
@@ -181,8 +232,9 @@ def _report(net: int, rounds: dict[str, list[dict]]) -> None:
     for clock, what in (("wall", "speed"), ("cpu", "speed per cpu-second")):
         pairs = zip(rounds["cvjax"], rounds["torch"], strict=True)
         ratios = [theirs[clock] / ours[clock] for ours, theirs in pairs]
+        ends = f"({min(ratios):.2f}-{max(ratios):.2f})"
         best = min(r[clock] for r in rounds["torch"]) / min(r[clock] for r in rounds["cvjax"])
-        print(f"cvjax over torch, {what}: median {statistics.median(ratios):.2f}, of the minima {best:.2f}", flush=True)
+        print(f"cvjax over torch, {what}: median {statistics.median(ratios):.2f} {ends}, of the minima {best:.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def _members(words: list[str], which: str, say: Callable) -> list[Member]:
     parts = [_run(word) for word in words]
     _check_alike(words, [config for _, config in parts])
     splits = ("val", "test") if all(config.data.to_dict().get("test") for _, config in parts) else ("val",)
-    members = []
+    members: list[Member] = []
     for word, (folder, config) in zip(words, parts, strict=True):
         member = _measured(word, folder, config, splits, which)
         if members and any(not np.array_equal(member.labels[split], members[0].labels[split]) for split in splits):
@@ -180,17 +180,16 @@ def _result(members: list[Member], wanted: tuple[str, float] | None, kind: str) 
     reference = committee((big,)).ensemble()
 
     def row(what: str, choice: Choice, outcome: Outcome, target: str = "", chosen: Outcome | None = None) -> Row:
-        return _row(
-            what, [members[i].name for i in choice.members], choice, outcome, committee(choice.members).costs, reference, target, chosen
-        )
+        names = [members[i].name for i in choice.members]
+        return _row(what, names, choice, outcome, committee(choice.members).costs, reference, target, chosen)
 
     rows = [row("single", Choice((i,), ()), committee((i,)).ensemble()) for i in range(len(members))]
     for size in range(2, min(4, len(members)) + 1):
         for chosen in itertools.combinations(sorted(range(len(members)), key=lambda i: costs[i]), size):
             rows.append(row("ensemble", Choice(chosen, (NEVER,) * (size - 1)), committee(chosen).ensemble()))
-    curves = {}
+    curves: dict[str, tuple[list[float], list[float]]] = {}
     for target, value in [wanted] if wanted else _targets(members, choosing, costs, kind):
-        found = choose(*choosing, costs, kind, target, value)
+        found = choose(choosing[0], choosing[1], costs, kind, target, value)
         if found is None:
             raise UserError(_unreachable(choosing, costs, kind, target, value))
         choice, on_choosing = found
@@ -212,9 +211,7 @@ def _divided(members: list[Member]) -> tuple[tuple[list[np.ndarray], np.ndarray]
         protocol = "chosen on one half of the val split, measured on the other (there is no test split)"
     for (_, labels), what in zip(parts, ("choose", "measure"), strict=True):
         if len(labels) < LEAST:
-            raise UserError(
-                f"there are {len(labels)} images to {what} on; a cascade needs at least {LEAST}: give the runs a larger val split"
-            )
+            raise UserError(f"there are {len(labels)} images to {what} on, a cascade needs {LEAST}: give the runs a larger val split")
     counts = f"{len(parts[0][1]):,} images chose, {len(parts[1][1]):,} measured"
     return parts[0], parts[1], f"{protocol}; {counts}"
 
@@ -229,7 +226,7 @@ def _targets(members: list[Member], choosing: tuple, costs: list[int], kind: str
 def _unreachable(choosing: tuple, costs: list[int], kind: str, target: str, value: float) -> str:
     if target == "compute":
         return f"--target=compute:{value:g} is below the cheapest member, which takes {min(costs):,} multiply-adds"
-    best = choose(*choosing, costs, kind, "compute", float("inf"))
+    best = choose(choosing[0], choosing[1], costs, kind, "compute", float("inf"))
     assert best is not None  # without a bound on the cost there is always one
     return f"--target=accuracy:{value:g} is reached by no cascade of these runs; the best reaches {best[1].accuracy:.4f}"
 

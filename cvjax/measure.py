@@ -3,14 +3,12 @@
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from cvjax import config as configs
 from cvjax import describe
 from cvjax.build import Experiment, build, initial_state
 from cvjax.data._source import Info
@@ -21,43 +19,36 @@ SECONDS = 2.0  # of measuring for one batch size, at least
 
 def network(config: ConfigDict, batch_sizes: Iterable[str], say: Callable[[str], None] = print) -> None:
     """A table of layers, then memory and speed of inference over batch sizes on one device."""
-    sizes = [int(size) if size.isdigit() and int(size) else 0 for size in batch_sizes]
-    if not all(sizes):
-        raise UserError(f"--batch_sizes={','.join(batch_sizes)}: write whole numbers, as 1,8,32")
-    e, assumed = _built(config)
+    sizes = whole(batch_sizes)
+    e, assumed = built(config)
     rows = describe.layers(e.model, e.blank())
     table: list[tuple[str, ...]] = [("layer", "output", "parameters", "multiply-adds", "outputs")]
     table += [(row.name or "(the model)", "x".join(map(str, row.output[1:])), *(f"{n:,}" for n in row[2:])) for row in rows]
     table += [("all", "", *_sums(rows))]
-    for line in _aligned(table):
+    for line in aligned(table):
         say(line)
     if assumed:
         say(assumed)
     say(f"\nfor one image of {_image(e)}; multiply-adds and outputs of convolutions and matrix products, as papers count them")
     if jax.default_backend() == "cpu":
         say("measured on one CPU device")
-    for line in _aligned([("batch", "memory", "latency", "images/s"), *_measured(e, sizes)]):
+    state, _, _ = initial_state(e, restoring=True)
+    variables = {"params": state.params, "batch_stats": state.stats}
+    for line in aligned(
+        [("batch", "memory", "latency", "images/s"), *map(spoken, inference(e.model, variables, e.blank()["image"].shape[1:], sizes))]
+    ):
         say(line)
 
 
-def every(folder: Path, say: Callable[[str], None] = print) -> None:
-    """A line for each experiment in a folder."""
-    table: list[tuple[str, ...]] = [("experiment", "model", "image", "parameters", "multiply-adds", "outputs", "")]
-    for path in sorted(folder.glob("*.py")):
-        config = configs.load(str(path))
-        try:
-            e, assumed = _built(config)
-        except UserError as error:
-            table.append((path.stem, "", "", "", "", "", str(error)))
-            continue
-        rows = describe.layers(e.model, e.blank())
-        model = " ".join(str(config.model[key]) for key in ("name", "variant") if key in config.model)
-        table.append((path.stem, model, _image(e), *_sums(rows), assumed))
-    for line in _aligned(table):
-        say(line)
+def whole(batch_sizes: Iterable[str]) -> list[int]:
+    """The flag's words as numbers. Raises UserError."""
+    sizes = [int(size) if size.isdigit() and int(size) else 0 for size in batch_sizes]
+    if not sizes or not all(sizes):
+        raise UserError(f"--batch_sizes={','.join(batch_sizes)}: write whole numbers, as 1,8,32")
+    return sizes
 
 
-def _built(config: ConfigDict) -> tuple[Experiment, str]:
+def built(config: ConfigDict) -> tuple[Experiment, str]:
     """The experiment, also where its data are not on this machine: then with a made-up number of classes, and a remark that says so."""
     try:
         return build(config, only=("train",)), ""
@@ -76,25 +67,59 @@ def _sums(rows: list[describe.Layer]) -> list[str]:
     return [f"{sum(column):,}" for column in list(zip(*rows, strict=True))[2:]]
 
 
-def _measured(e: Experiment, sizes: Iterable[int]) -> Iterator[tuple[str, str, str, str]]:
-    """Of inference on one device, for each batch size: compiler's memory, median seconds, images per second."""
-    state, _, _ = initial_state(e, restoring=True)
-    one = jax.device_put(jax.device_get({"params": state.params, "batch_stats": state.stats}), jax.local_devices()[0])
+class Measured(NamedTuple):
+    """One batch size of inference on one device: the compiler's memory in bytes, median and least seconds of `repeats` passes.
+
+    cpu: this process's CPU-seconds a pass, which neighbours on the machine move less than the clock; on an accelerator the host's.
+    """
+
+    batch: int
+    memory: int
+    latency: float
+    fastest: float
+    cpu: float
+    repeats: int
+
+
+def inference(
+    model: nn.Module, variables: dict, image: tuple[int, ...], sizes: Iterable[int], seconds: float = SECONDS
+) -> Iterator[Measured | int]:
+    """A `Measured` for each batch size; the size alone where, by the one before, a pass would take over ten times `seconds`."""
+    one = jax.device_put(jax.device_get(variables), jax.local_devices()[0])
+    pace = 0.0  # seconds an image
     for size in sizes:
-        images = jnp.zeros((size, e.pixels.size, e.pixels.size, e.pixels.channels))
-        forward = jax.jit(lambda variables, x: e.model.apply(variables, {"image": x}, train=False)).lower(one, images).compile()
+        if size * pace > 10 * seconds:
+            yield size
+            continue
+        images = jax.random.normal(jax.random.key(0), (size, *image))
+        forward = jax.jit(lambda variables, x: model.apply(variables, {"image": x}, train=False)).lower(one, images).compile()
         memory: Any = forward.memory_analysis()
         held = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+        jax.block_until_ready(forward(one, images))  # the first pass finds its memory
         times: list[float] = []
-        while sum(times) < SECONDS or len(times) < 3:
+        cpu = time.process_time()
+        while sum(times) < seconds or len(times) < 2:
             start = time.perf_counter()
             jax.block_until_ready(forward(one, images))
             times.append(time.perf_counter() - start)
-        latency = statistics.median(times[1:])
-        yield str(size), f"{held / 2**20:.1f} MiB", f"{1e3 * latency:.2f} ms", f"{size / latency:,.0f}"
+        pace = statistics.median(times) / size
+        yield Measured(size, held, statistics.median(times), min(times), (time.process_time() - cpu) / len(times), len(times))
 
 
-def _aligned(table: Sequence[tuple[str, ...]]) -> list[str]:
+def spoken(found: Measured | int) -> tuple[str, str, str, str]:
+    """Batch size, memory, latency, images a second."""
+    if isinstance(found, int):
+        return str(found), "", "(left out: too slow)", ""
+    speed = found.batch / found.latency
+    return (
+        str(found.batch),
+        f"{found.memory / 2**20:.1f} MiB",
+        f"{1e3 * found.latency:.2f} ms",
+        f"{speed:,.0f}" if speed > 9 else f"{speed:.2g}",
+    )
+
+
+def aligned(table: Sequence[tuple[str, ...]]) -> list[str]:
     """Columns, the numbers in them flush right."""
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
 

@@ -68,14 +68,22 @@ def check(flags: Any, words: list[str], assignments: Assignments) -> None:
 
 
 def describe(flags: Any, words: list[str], assignments: Assignments) -> None:
+    folders = [Path(folder) if folder else None for folder in (flags.workdir, flags.out)]
+    if flags.all and (flags.config or flags.rerun or assignments):
+        raise UserError("--all describes every network there is; --config and --rerun describe one")
+    if not flags.all and (words or flags.workdir or flags.out or flags.seconds is not None):
+        raise UserError("names of networks, --workdir, --out and --seconds are for describe --all")
     config = None if flags.all else _experiment(flags, "describe", assignments)
     _wake()
-    from cvjax import measure
+    if config is not None:
+        from cvjax import measure
 
-    if config is None:
-        measure.every(Path(sys.argv[0]).parent / "experiments")
-    else:
         measure.network(config, flags.batch_sizes)
+        return
+    from cvjax import complexity
+
+    seconds = 1.0 if flags.seconds is None else flags.seconds
+    complexity.compare(Path(sys.argv[0]).parent / "experiments", folders[0], words, flags.batch_sizes, seconds, folders[1])
 
 
 def verify(flags: Any, words: list[str], assignments: Assignments) -> None:
@@ -199,7 +207,7 @@ VERBS = {
     "eval": (eval, ("config", "workdir", "init", "checkpoint", "split")),
     "predict": (predict, ("workdir", "checkpoint", "out")),
     "check": (check, ("config", "workdir", "rerun", "init")),
-    "describe": (describe, ("config", "rerun", "all", "batch_sizes")),
+    "describe": (describe, ("config", "rerun", "all", "batch_sizes", "seconds", "workdir", "out")),
     "verify": (verify, ("config", "workdir", "rerun", "init")),
     "replay": (replay, ("workdir",)),
     "sweep": (

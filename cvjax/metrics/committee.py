@@ -112,7 +112,7 @@ def choose(
 
 
 def interval(values: np.ndarray, share: float = 0.95) -> tuple[float, float]:
-    """Bootstrap percentile interval of the mean of a few distinct values, as right or wrong (Efron 1979). The same values, the same interval.
+    """Bootstrap percentile interval of the mean of few distinct values, as right or wrong (Efron 1979); the same each time.
 
     To draw n of n images again and again is to draw how often each value comes.
     """

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 
 LEAF = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}  # ours -> torch's
+ONE_CROP = "ImageNet val, 1 crop of 224, torchvision's IMAGENET1K_V1 weights"  # how these accuracies were measured
 uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # in +-1/sqrt(fan-in), as torch's Linear and Conv2d start
 
 

@@ -123,6 +123,17 @@ PLACES = {"conv1": "features.0", "conv2": "features.3", "conv3": "features.6", "
           "fc6": "classifier.1", "fc7": "classifier.4", "head": "classifier.6"}  # fmt: skip
 
 
+def usual(variant: str) -> tuple[tuple[int, int, int], int]:
+    """The image (h, w, c) and the number of classes that a variant is made for."""
+    return (224, 224, 3), 1000
+
+
+PUBLISHED = {  # top-1 accuracy in %, and how it was measured
+    "alexnet": (56.522, _torch.ONE_CROP),
+    "alexnet-two_gpu": (59.3, "ImageNet val, 10 crops of 224, Krizhevsky et al. 2012, Table 2"),
+}
+
+
 def reference_name(path: str, model: Model) -> str:
     """ "conv2/kernel" -> "features.3.weight" """
     module, leaf = path.split("/")

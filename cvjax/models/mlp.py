@@ -76,3 +76,8 @@ def layer(path: str) -> int:
     """The number of the layer that a parameter belongs to: hidden layer n n - 1, the head last."""
     module = path.partition("/")[0]
     return max(VARIANTS) if module == "head" else int(module.removeprefix("hidden").removeprefix("norm")) - 1
+
+
+def usual(variant: int) -> tuple[tuple[int, int, int], int]:
+    """The image (h, w, c) and the number of classes that a variant is made for: MNIST's."""
+    return (28, 28, 1), 10

@@ -217,6 +217,19 @@ REFERENCES = {
 }
 
 
+def usual(variant: int) -> tuple[tuple[int, int, int], int]:
+    """The image (h, w, c) and the number of classes that a variant is made for."""
+    return ((224, 224, 3), 1000) if len(VARIANTS[variant].blocks) == 4 else ((32, 32, 3), 10)
+
+
+IMAGENET = {18: 69.758, 34: 73.314, 50: 76.130, 101: 77.374, 152: 78.312}
+CIFAR = {20: 91.25, 32: 92.49, 44: 92.83, 56: 93.03, 110: 93.39, 1202: 92.07}  # 110: the mean of five runs
+PUBLISHED = {
+    **{f"resnet{n}": (top1, _torch.ONE_CROP) for n, top1 in IMAGENET.items()},
+    **{f"resnet{n}_cifar10": (top1, "CIFAR-10 test, He et al. 2015, Table 6") for n, top1 in CIFAR.items()},
+}
+
+
 def reference_name(path: str, model: Model) -> str:
     """ "stage2_block1/shortcut_conv/kernel" -> "layer2.0.downsample.0.weight" """
     *module, leaf = path.split("/")

@@ -99,6 +99,16 @@ REFERENCES = {
 HIDDEN = {"fc6": "classifier.0", "fc7": "classifier.3", "head": "classifier.6"}
 
 
+def usual(variant: int) -> tuple[tuple[int, int, int], int]:
+    """The image (h, w, c) and the number of classes that a variant is made for."""
+    return (224, 224, 3), 1000
+
+
+ACCURACY = {"vgg11": 69.020, "vgg13": 69.928, "vgg16": 71.592, "vgg19": 72.376,
+            "vgg11_bn": 70.370, "vgg13_bn": 71.586, "vgg16_bn": 73.360, "vgg19_bn": 74.218}  # fmt: skip
+PUBLISHED = {name: (top1, _torch.ONE_CROP) for name, top1 in ACCURACY.items()}
+
+
 def reference_name(path: str, model: Model) -> str:
     """ "conv2_1/kernel" -> "features.5.weight": the place in torchvision's row of convolutions, BatchNorms, ReLUs and poolings."""
     module, leaf = path.split("/")

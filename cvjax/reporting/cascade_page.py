@@ -64,16 +64,13 @@ def build(result: "Result") -> str:
         ["cascade", "for", *(f"stage {i + 1}" for i in range(max(len(row.shares) for row in best)))],
         [[row.name, row.target, *_bars(row)] for row in best],
     )
+    whole = page.table(HEAD, table(result), numeric=(4, 5, 6))
     return page.page(
         " · ".join(row.name for row in result.rows if row.kind == "single"),
         "committee",
         [
             page.element("p", verdict(result), "verdict"),
-            page.section(
-                "Networks, ensembles, cascades",
-                page.table(HEAD, table(result), numeric=(4, 5, 6)),
-                page.element("p", _key(result), "quiet"),
-            ),
+            page.section("Networks, ensembles, cascades", whole, page.element("p", _key(result), "quiet")),
             page.section("Accuracy against average cost", drawn),
             page.section("Who leaves where", exits),
         ],
@@ -119,8 +116,8 @@ def _bars(row: "Row") -> list[page.Markup]:
 
 def _key(result: "Result") -> str:
     return (
-        f"{result.protocol}. Confidence: {result.confidence.replace('_', ' ')}. [ ]: 95 % bootstrap interval over the images; differences are "
-        "paired. Multiply-adds of all members that were asked; speed-up: over the dearest network alone."
+        f"{result.protocol}. Confidence: {result.confidence.replace('_', ' ')}. [ ]: 95 % bootstrap interval over images; differences "
+        "are paired. Multiply-adds count all members that were asked; speed-up: over the dearest network alone."
     )
 
 

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +11,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 INK, GRID = "#1f2328", "#d9dee4"  # in SVG these become the page's own colours
 SERIES = ("#0b63c5", "#c2570a", "#0e8060", "#8b3db8", "#b8860f", "#c22d55", "#4d6a8a", "#6f7f1a")
@@ -48,15 +49,35 @@ class Panel(NamedTuple):
 
 def svg(panel: Panel, name: str) -> str:
     """One panel as an <svg> element for inlining; `name` keeps its ids apart from other figures on the page."""
+    return chart_svg(lambda ax: _draw(ax, panel), panel.title, name)
+
+
+def chart_svg(draw: Callable[["Axes"], None], title: str, name: str) -> str:
+    """The same for whatever a function draws on axes."""
     import matplotlib
-    from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(5.2, 3.1), layout="constrained")
-        _draw(figure.subplots(), panel)
         file = io.StringIO()
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    return _inline(file.getvalue(), panel.title, name)
+        _chart(draw, title, (5.2, 3.1)).savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    return _inline(file.getvalue(), title, name)
+
+
+def chart_png(draw: Callable[["Axes"], None], path: Path, title: str) -> None:
+    """What a function draws on axes, on white."""
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):
+        _chart(draw, title, (7, 4.4)).savefig(path, dpi=110)
+
+
+def _chart(draw: Callable[["Axes"], None], title: str, size: tuple[float, float]) -> "Figure":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    ax = figure.subplots()
+    draw(ax)
+    _plain(ax, title)
+    return figure
 
 
 def png(panels: Sequence[Panel], path: Path, title: str) -> None:
@@ -103,17 +124,24 @@ def _draw(ax: "Axes", panel: Panel) -> None:
         ax.set_xscale("log")
     if panel.settled:
         ax.set_ylim(*_range(panel.lines, ax.get_yscale() == "log"))
-    ax.set_title(panel.title, loc="left", color=INK, fontsize=11)
-    ax.set_xlabel(panel.xlabel, color=INK)
+    ax.set_xlabel(panel.xlabel)
+    _plain(ax, panel.title)
+    labelled = sum(bool(line.label) for line in panel.lines)
+    if labelled:
+        beside: Any = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if labelled > 4 else {}
+        ax.legend(frameon=False, labelcolor=INK, fontsize=9.5, **beside)
+
+
+def _plain(ax: "Axes", title: str) -> None:
+    """Axes without boxes and ticks, in the page's ink."""
+    ax.set_title(title, loc="left", color=INK, fontsize=11)
+    ax.xaxis.label.set_color(INK)
+    ax.yaxis.label.set_color(INK)
     ax.tick_params(colors=INK, which="both", length=0)
     ax.grid(axis="y", color=GRID, linewidth=0.8)
     ax.set_axisbelow(True)
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.spines["bottom"].set_color(GRID)
-    labelled = sum(bool(line.label) for line in panel.lines)
-    if labelled:
-        beside: Any = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if labelled > 4 else {}
-        ax.legend(frameon=False, labelcolor=INK, fontsize=9.5, **beside)
 
 
 def _thin(line: Line) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
