@@ -159,7 +159,12 @@ def _measured(word: str, folder: Path, config: Any, splits: tuple[str, ...], whi
         if "@" in word:
             raise UserError(f"{word}: the network does not take pictures of this size: {error}") from error
         raise
-    return Member(word, {s: row["probability"] for s, row in rows.items()}, {s: row["label"] for s, row in rows.items()}, cost)
+    return Member(_short(word), {s: row["probability"] for s, row in rows.items()}, {s: row["label"] for s, row in rows.items()}, cost)
+
+
+def _short(word: str) -> str:
+    """The run's own name, without the folders above it and, for a run of a study, without its number and hash."""
+    return re.sub(r"^\d{4}-(.+)-[0-9a-f]{8}", r"\1", Path(word).name)
 
 
 def _probability(outputs: dict) -> dict[str, Array]:

@@ -1,0 +1,84 @@
+"""Cascades against their ends, which are known exactly, against a plain loop, and against SciPy's bootstrap."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from cvjax.metrics import committee
+from cvjax.metrics.committee import NEVER, Committee, choose
+
+
+def members(n=400, classes=5, seed=0, sharpness=(1.0, 3.0)):
+    """Predictions of members that are the better the sharper, and labels."""
+    draw = np.random.default_rng(seed)
+    labels = draw.integers(classes, size=n)
+    logits = [draw.normal(size=(n, classes)) + s * np.eye(classes)[labels] for s in sharpness]
+    return [(np.exp(x) / np.exp(x).sum(-1, keepdims=True)).astype(np.float32) for x in logits], labels
+
+
+@pytest.mark.parametrize("kind", committee.CONFIDENCES)
+def test_threshold_0_is_the_first_member_and_above_1_the_ensemble(kind):
+    p, labels = members(sharpness=(1, 2, 3))
+    c = Committee(p, labels, (1, 2, 4), kind)
+    first, last = c.cascade((0, 0)), c.cascade((1.0001, 1.0001))
+    assert (first.right == (p[0].argmax(-1) == labels)).all() and first.cost == 1
+    assert (last.right == (committee.averages(p)[-1].argmax(-1) == labels)).all() and last.cost == 7
+    assert (c.ensemble().stage == 2).all()
+
+
+@pytest.mark.parametrize("kind", committee.CONFIDENCES)
+def test_average_cost_rises_with_the_threshold(kind):
+    p, labels = members()
+    c = Committee(p, labels, (1, 3), kind)
+    costs = [c.cascade((t,)).cost for t in np.linspace(0, 1.01, 50)]
+    assert costs == sorted(costs) and costs[0] == 1 and costs[-1] == 4
+
+
+def test_an_ensemble_of_equals_is_each_of_them_bit_for_bit():
+    p, _ = members()
+    assert (committee.averages([p[0], p[0]])[1] == p[0]).all()
+
+
+def test_a_cascade_is_what_a_plain_loop_makes():
+    p, labels = members(sharpness=(1, 2, 3))
+    thresholds, costs = (0.7, 0.5), (1, 2, 4)
+    found = Committee(p, labels, costs, "max_probability").cascade(thresholds)
+    for i, label in enumerate(labels):
+        for stage in range(3):
+            mean = sum(member[i] for member in p[: stage + 1]) / np.float32(stage + 1)
+            if stage == 2 or mean.max() >= thresholds[stage]:
+                break
+        assert found.stage[i] == stage and found.right[i] == (mean.argmax() == label)
+
+
+def test_confidences_by_hand():
+    p = np.array([[0.5, 0.3, 0.2], [1, 0, 0], [1 / 3, 1 / 3, 1 / 3]])
+    np.testing.assert_allclose(committee.confidence(p, "max_probability"), [0.5, 1, 1 / 3])
+    np.testing.assert_allclose(committee.confidence(p, "margin"), [0.2, 1, 0], atol=1e-12)
+    np.testing.assert_allclose(committee.confidence(p, "entropy"), 1 - stats.entropy(p, axis=-1, base=3), atol=1e-12)
+
+
+def test_the_chosen_cascade_reaches_its_target_and_no_tried_one_is_better():
+    p, labels = members()
+    choice, found = choose(p, labels, (1, 3), "margin", "accuracy", 0.8)
+    c = Committee(p, labels, (1, 3), "margin")
+    tried = [c.cascade(t) for t in c.grid()]
+    assert found.accuracy >= 0.8 and choice.members == (0, 1)
+    assert found.cost == min(x.cost for x in tried if x.accuracy >= 0.8)
+    _, cheap = choose(p, labels, (1, 3), "margin", "compute", 2.0)
+    assert cheap.cost <= 2 and cheap.accuracy == max(x.accuracy for x in tried if x.cost <= 2)
+    assert choose(p, labels, (1, 3), "margin", "compute", 0.5) is None
+    assert NEVER > 1
+
+
+def test_members_are_chosen_too():
+    p, labels = members(sharpness=(0.1, 2, 2))
+    needed = Committee(p[1:], labels, (1, 3), "margin").ensemble().accuracy  # more than one of them reaches
+    choice, _ = choose(p, labels, (50, 1, 3), "margin", "accuracy", needed - 0.01)
+    assert choice.members == (1, 2), "the dear one that knows nothing is left out"
+
+
+def test_interval_is_the_bootstrap_of_the_mean():
+    right = np.random.default_rng(1).random(500) < 0.8
+    theirs = stats.bootstrap((right.astype(float),), np.mean, method="percentile", n_resamples=5000, random_state=0).confidence_interval
+    np.testing.assert_allclose(committee.interval(right), theirs, atol=0.005)

@@ -1,0 +1,78 @@
+"""Committees of runs from the command's side: what is measured, on which images, and what makes no committee."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from cvjax.cascade import cascade, read_target
+from cvjax.errors import UserError
+from cvjax.files import read_json, write_json
+from cvjax.train import train
+from tiny import tiny
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two finished runs on the same made-up pictures."""
+    folder = tmp_path_factory.mktemp("runs")
+    for seed in (0, 1):
+        config = tiny(data=dict(num_examples=64), train=dict(duration="4 steps", eval_every="4 steps", checkpoint_every="4 steps"))
+        with config.unlocked():
+            config.seed = seed
+        train(config, folder / f"seed{seed}")
+    return folder
+
+
+def test_rows_charts_and_tables_are_written(runs, tmp_path, capsys):
+    page = cascade([f"{runs}/seed0", f"{runs}/seed1@12"], tmp_path / "out", "", "margin", "latest")
+    found = json.loads((tmp_path / "out" / "cascade.json").read_text())
+    kinds = [row["kind"] for row in found["rows"]]
+    assert kinds == ["single", "single", "ensemble", "cascade", "cascade"] and "one half of the val split" in found["protocol"]
+    small, large, both, *_ = found["rows"]
+    assert both["average"] == small["average"] + large["average"] and large["average"] > small["average"]
+    for row in found["rows"]:
+        assert np.isclose(sum(row["shares"]), 1) and row["between"][0] <= row["accuracy"] <= row["between"][1]
+    assert {"cascade.csv", "cascade.md", "cascade.png", "cascade.html"} <= {path.name for path in page.parent.iterdir()}
+    assert "Confidence: margin" in capsys.readouterr().out
+
+
+def test_two_equal_runs_are_as_good_as_one(runs, tmp_path):
+    shutil.copytree(runs / "seed0", tmp_path / "again")
+    cascade([f"{runs}/seed0", f"{tmp_path}/again"], tmp_path / "out", "compute:1e12", "margin", "latest")
+    one, other, both, _ = json.loads((tmp_path / "out" / "cascade.json").read_text())["rows"]
+    assert one["accuracy"] == other["accuracy"] == both["accuracy"] and both["gain"] == 0
+
+
+@pytest.mark.parametrize(
+    "words, target, message",
+    [
+        (["{}/seed0"], "", "two runs or more"),
+        (["{}/seed0", "{}/seed0"], "", "named twice"),
+        (["{}/seed0", "{}/none"], "", "holds no run"),
+        (["{}/seed0", "{}/seed1"], "accuracy:1", "reached by no cascade.*the best reaches"),
+        (["{}/seed0", "{}/seed1"], "compute:3", "below the cheapest"),
+    ],
+)
+def test_what_makes_no_committee(runs, tmp_path, words, target, message):
+    with pytest.raises(UserError, match=message):
+        cascade([word.format(runs) for word in words], tmp_path, target, "margin", "latest")
+
+
+@pytest.mark.parametrize("text", ["accuracy", "accuracy:2", "accuracy:x", "speed:3", "compute:-1", "accuracy:nan"])
+def test_targets_that_are_none(text):
+    with pytest.raises(UserError, match="write accuracy:0.9"):
+        read_target(text)
+
+
+def test_unfinished_runs_and_other_data(runs, tmp_path):
+    shutil.copytree(runs / "seed1", tmp_path / "other")
+    write_json(tmp_path / "other" / "status.json", {**read_json(tmp_path / "other" / "status.json"), "state": "stopped"})
+    with pytest.raises(UserError, match="not finished"):
+        cascade([f"{runs}/seed0", f"{tmp_path}/other"], tmp_path / "out", "", "margin", "latest")
+    config = read_json(runs / "seed1" / "config.json")
+    write_json(tmp_path / "other" / "status.json", read_json(runs / "seed1" / "status.json"))
+    write_json(tmp_path / "other" / "config.json", {**config, "data": {**config["data"], "num_classes": 5}})
+    with pytest.raises(UserError, match=r"same images: config.data differs \(num_classes"):
+        cascade([f"{runs}/seed0", f"{tmp_path}/other"], tmp_path / "out", "", "margin", "latest")
