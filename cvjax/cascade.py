@@ -18,6 +18,7 @@ from cvjax.errors import UserError
 from cvjax.evaluate import Evaluator
 from cvjax.files import read_json
 from cvjax.metrics.committee import NEVER, Choice, Committee, Outcome, choose, interval
+from cvjax.reporting.committee import Result, Row
 from cvjax.schema import assign
 
 LEAST = 20  # images to choose on, and to measure on
@@ -31,40 +32,6 @@ class Member:
     probabilities: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
     cost: int
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the result: a single network, an ensemble, or a cascade chosen for a target; measured on `n` images.
-
-    accuracies: of the images that left at each stage, None where none did. gain: accuracy less that of the dearest member.
-    """
-
-    kind: str
-    name: str
-    target: str
-    thresholds: tuple[float, ...]
-    accuracy: float
-    between: tuple[float, float]
-    gain: float
-    gain_between: tuple[float, float]
-    average: float
-    worst: float
-    speedup: float
-    shares: tuple[float, ...]
-    accuracies: tuple[float | None, ...]
-    chosen_accuracy: float | None
-
-
-@dataclass(frozen=True)
-class Result:
-    """All rows, how images were divided, and the curve of each cascade over its first threshold: average cost, accuracy."""
-
-    rows: list[Row]
-    protocol: str
-    confidence: str
-    images: int
-    curves: dict[str, tuple[list[float], list[float]]]
 
 
 def cascade(words: list[str], folder: Path, target: str, kind: str, which: str, say: Callable[[str], None] = print) -> Path:

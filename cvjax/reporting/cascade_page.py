@@ -4,20 +4,17 @@ import csv
 import dataclasses
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cvjax.files import write_json, write_text
 from cvjax.reporting import figures, page, words
-
-if TYPE_CHECKING:
-    from cvjax.cascade import Result, Row
+from cvjax.reporting.committee import Result, Row
 
 HEAD = ["", "for", "accuracy", "less the dearest's", "average multiply-adds", "at worst", "speed-up", "left at each stage", "thresholds"]
 
 
-def write(result: "Result", folder: Path) -> Path:
+def write(result: Result, folder: Path) -> Path:
     """cascade.json, .csv, .md, .png and .html into a folder; returns the last."""
     write_json(folder / "cascade.json", dataclasses.asdict(result))
     write_text(folder / "cascade.csv", _csv(result))
@@ -26,17 +23,17 @@ def write(result: "Result", folder: Path) -> Path:
     return page.save(folder / "cascade.html", build(result))
 
 
-def terminal(result: "Result") -> str:
+def terminal(result: Result) -> str:
     return f"{words.aligned([HEAD, *table(result)])}\n{_key(result)}"
 
 
-def table(result: "Result") -> list[list[str]]:
+def table(result: Result) -> list[list[str]]:
     places = words.decimals(result.images)
 
     def percent(value: float) -> str:
         return f"{100 * value:.{places}f}"
 
-    def line(row: "Row") -> list[str]:
+    def line(row: Row) -> list[str]:
         low, high = row.between
         gain = f"{100 * row.gain:+.{places}f} [{percent(row.gain_between[0])}, {percent(row.gain_between[1])}]"
         return [
@@ -54,7 +51,7 @@ def table(result: "Result") -> list[list[str]]:
     return [line(row) for row in result.rows]
 
 
-def build(result: "Result") -> str:
+def build(result: Result) -> str:
     best = [row for row in result.rows if row.kind == "cascade"]
     drawn = page.figure(
         page.Markup(figures.svg(panel(result), "f0")),
@@ -77,7 +74,7 @@ def build(result: "Result") -> str:
     )
 
 
-def verdict(result: "Result") -> str:
+def verdict(result: Result) -> str:
     """One sentence on the first cascade."""
     row = next(row for row in result.rows if row.kind == "cascade")
     return (
@@ -86,10 +83,10 @@ def verdict(result: "Result") -> str:
     )
 
 
-def panel(result: "Result") -> figures.Panel:
+def panel(result: Result) -> figures.Panel:
     """Cost in millions, accuracy in percent."""
 
-    def point(row: "Row", colour: int) -> figures.Line:
+    def point(row: Row, colour: int) -> figures.Line:
         return figures.Line(row.name, np.array([row.average / 1e6]), np.array([100 * row.accuracy]), colour)
 
     lines = [point(row, i) for i, row in enumerate(row for row in result.rows if row.kind != "cascade")]
@@ -98,7 +95,7 @@ def panel(result: "Result") -> figures.Panel:
     return figures.Panel("Accuracy (%)", "average multiply-adds (millions)", lines)
 
 
-def _stages(row: "Row") -> str:
+def _stages(row: Row) -> str:
     """ "62 % (91 % right), 38 % (55 % right)" """
     if row.kind == "single":
         return words.MISSING
@@ -106,7 +103,7 @@ def _stages(row: "Row") -> str:
     return ", ".join(f"{100 * share:.0f} %" + (f" ({100 * right:.0f} % right)" if right is not None else "") for share, right in parts)
 
 
-def _bars(row: "Row") -> list[page.Markup]:
+def _bars(row: Row) -> list[page.Markup]:
     """The histogram of exits: a bar and its share for every stage."""
     return [
         page.Markup(f'<span class="chip" style="width:{8 * share:.2f}em;background:var(--s{i})"></span>{100 * share:.1f} %')
@@ -114,14 +111,14 @@ def _bars(row: "Row") -> list[page.Markup]:
     ]
 
 
-def _key(result: "Result") -> str:
+def _key(result: Result) -> str:
     return (
         f"{result.protocol}. Confidence: {result.confidence.replace('_', ' ')}. [ ]: 95 % bootstrap interval over images; differences "
         "are paired. Multiply-adds count all members that were asked; speed-up: over the dearest network alone."
     )
 
 
-def _csv(result: "Result") -> str:
+def _csv(result: Result) -> str:
     file = io.StringIO()
     writer = csv.writer(file)
     fields = [field for field in dataclasses.asdict(result.rows[0]) if field not in ("between", "gain_between")]

@@ -61,7 +61,7 @@ def test_experiments_import_config_and_studies_only(path):
 
 @pytest.mark.parametrize("path", [p for p in PACKAGE if "metrics" in p.parts], ids=lambda p: p.name)
 def test_metrics_need_numpy_only(path):
-    assert {parts(name)[0] for name in imported(path)} <= {"numpy", "cvjax", "collections", "typing", "dataclasses"}
+    assert {parts(name)[0] for name in imported(path)} <= {"numpy", "cvjax", "collections", "itertools", "typing", "dataclasses"}
 
 
 @pytest.mark.parametrize("path", PACKAGE, ids=lambda p: str(p.relative_to(ROOT)))
