@@ -1,9 +1,9 @@
 """More layers, smaller steps: when does a residual network become an ODE? Chen et al. 2018 (arXiv:1806.07366), sections 1 and 3.
 
-K residual blocks h + f(h) / K are Euler's method with K steps on dh/dt = f. ODE-Nets on MNIST with f of softplus, which has no kinks, trained
-with 1, 4 and 16 steps that share their weights (tied) and with 4 that do not. The probe "ode" solves every trained equation with 1 to 64
-steps of Euler and RK4: the error against fine steps falls as 1/K and 1/K^4. A network trained with few steps is far from the solution of
-its equation, the nearer the more it has. 10,000 images, one epoch of Adam, 3 seeds: about 15 minutes of a CPU core. There is no larger
+K residual blocks h + f(h) / K are Euler's method with K steps on dh/dt = f. ODE-Nets on MNIST with f of softplus, which has no kinks,
+trained with 1, 4 and 16 steps that share their weights (tied) and with 4 that do not. The probe "ode" solves every trained equation with 1
+to 64 steps of Euler and RK4: the error against fine steps falls as 1/K and 1/K^4. A network trained with few steps is far from the solution
+of its equation, the nearer the more it has. 10,000 images, one epoch of Adam, 3 seeds: about 15 minutes of a CPU core. There is no larger
 study: orders of convergence are the same at any size.
 
 Run:      python launch.py compare --study=experiments/comparisons/euler_steps.py --workdir=runs/euler_steps --parallel=2
