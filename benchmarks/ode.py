@@ -3,10 +3,10 @@
     python benchmarks/ode.py [--parts=memory,step] [--torch_python=PYTHON] [--rounds=10]
 
 memory: what XLA plans for temporaries of the gradient through one ODE block (64 channels, 6x6, 64 examples, RK4); compiled, never run.
-step: forward, backward and SGD with momentum of the MNIST ODE-Net, batch 128, dopri5 at tolerance 1e-3, continuous adjoint. PYTHON has torch
-and torchdiffeq, whose half is the architecture of its own example with `odeint_adjoint`, on one thread per core; the halves are processes
-that take turns, a step at a time. The solves differ in one thing: torchdiffeq takes the same steps for the whole batch, by its mean
-error (one device of cvjax would with control="batch"), cvjax each example's own. Both print how often they evaluate f.
+step: forward, backward and SGD with momentum of the MNIST ODE-Net, batch 128, dopri5 at tolerance 1e-3, continuous adjoint. PYTHON has
+torch and torchdiffeq, whose half is the architecture of its own example with `odeint_adjoint`, on one thread per core; the halves are
+processes that take turns, a step at a time. The solves differ in one thing: torchdiffeq takes the same steps for the whole batch, by its
+mean error (cvjax with --control=batch), cvjax each example's own. Both print how often they evaluate f.
 """
 
 import argparse
@@ -27,10 +27,8 @@ def main() -> None:
     if "memory" in args.parts:
         _memory()
     if "step" in args.parts:
-        halves = {
-            "cvjax": train_step._start(sys.executable, "cvjax", 0, args),
-            "torch": train_step._start(args.torch_python, "torch", 0, args),
-        }
+        pythons = {"cvjax": sys.executable, "torch": args.torch_python}
+        halves = {name: train_step._start(python, name, 0, args) for name, python in pythons.items()}
         rounds: dict[str, list[dict]] = {name: [] for name in halves}
         for _ in range(args.rounds + 1):
             for name, process in halves.items():
