@@ -28,7 +28,7 @@ def main() -> None:
         _memory()
     if "step" in args.parts:
         pythons = {"cvjax": sys.executable, "torch": args.torch_python}
-        halves = {name: train_step._start(python, name, 0, args) for name, python in pythons.items()}
+        halves = {name: train_step._start(python, name, "", args) for name, python in pythons.items()}
         rounds: dict[str, list[dict]] = {name: [] for name in halves}
         for _ in range(args.rounds + 1):
             for name, process in halves.items():
@@ -36,7 +36,7 @@ def main() -> None:
         for process in halves.values():
             process.stdin.close()
             process.wait()
-        train_step._report(f"ODE-Net, {BATCH} images", {name: results[1:] for name, results in rounds.items()})
+        train_step._report("ODE-Net", (BATCH, 28, 10), {name: results[1:] for name, results in rounds.items()})
 
 
 def _args() -> argparse.Namespace:
