@@ -212,7 +212,7 @@ def _serve(make, args: argparse.Namespace) -> None:
 
 
 def _start(python: str, half: str, net: str, args: argparse.Namespace) -> subprocess.Popen:
-    command = [python, __file__, *sys.argv[1:], f"--half={half}", f"--net={net}"]
+    command = [python, sys.argv[0], *sys.argv[1:], f"--half={half}", f"--net={net}"]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

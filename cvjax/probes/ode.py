@@ -34,7 +34,7 @@ def measure(model: nn.Module, variables: dict, inputs: dict) -> dict[str, Any]:
     solve = getattr(model, "solve", None)
     if solve is None or "metric/nfe_forward" not in jax.eval_shape(lambda v, x: model.apply(v, x, train=False), variables, inputs):
         return found
-    exact = _forward(_solving(model, REFERENCE), variables, inputs)[0]
+    exact = _forward(_solving(model, REFERENCE), variables, inputs, 1)[0]
     found["adjoint_over_direct"] = _kept(model, variables, inputs, "adjoint") / _kept(model, variables, inputs, "direct")
     return found | _of_tolerance(model, variables, inputs, exact) | _of_steps(model, variables, inputs, exact)
 
@@ -60,9 +60,9 @@ def _of_tolerance(model: nn.Module, variables: dict, inputs: dict, exact: jax.Ar
 
 
 def _of_steps(model: nn.Module, variables: dict, inputs: dict, exact: jax.Array) -> dict[str, Any]:
-    found: dict[str, Any] = {"solver_error": float(_distance(_forward(model, variables, inputs)[0], exact))}
+    found: dict[str, Any] = {"solver_error": float(_distance(_forward(model, variables, inputs, 1)[0], exact))}
     for solver in SOLVERS:
-        states = [_forward(_solving(model, {"solver": solver, "steps": steps}), variables, inputs)[0] for steps in STEPS]
+        states = [_forward(_solving(model, {"solver": solver, "steps": steps}), variables, inputs, 1)[0] for steps in STEPS]
         errors = [float(_distance(state, exact)) for state in states]
         found |= {f"{solver}_slope": _order(STEPS, errors), f"error_of_{solver}": _curve(STEPS, errors, "steps")}
     return found
@@ -84,10 +84,10 @@ def _solving(model: Any, changed: dict) -> nn.Module:
     return solver
 
 
-def _forward(model: nn.Module, variables: dict, inputs: dict) -> tuple[jax.Array, float, float]:
+def _forward(model: nn.Module, variables: dict, inputs: dict, turns: int = 4) -> tuple[jax.Array, float, float]:
     """The state at the equation's end, of a network of several its features; evaluations; seconds."""
     run = jax.jit(lambda v, x: model.apply(v, x, train=False)).lower(variables, inputs).compile()
-    out, seconds = _timed(run, variables, inputs)
+    out, seconds = _timed(run, variables, inputs, turns=turns)
     return out.get("body", out["features"]), float(out["metric/nfe_forward"]), seconds
 
 
@@ -112,10 +112,10 @@ def _megabytes(compiled: Any) -> float:
     return float(compiled.memory_analysis().temp_size_in_bytes / 1e6)
 
 
-def _timed(function: Any, *args: Any) -> tuple[Any, float]:
-    """What it returns, and the shortest of four times."""
+def _timed(function: Any, *args: Any, turns: int = 4) -> tuple[Any, float]:
+    """What it returns, and the shortest of its times."""
     times = []
-    for _ in range(4):
+    for _ in range(turns):
         start = time.perf_counter()
         out = jax.block_until_ready(function(*args))
         times.append(time.perf_counter() - start)
