@@ -39,6 +39,7 @@ def prepare() -> None:
         _add_flag("xla_force_host_platform_device_count", str(min(8, 1 << (cores().bit_length() - 1))))
         # The size of XLA's thread pool. With a thread per core, devices that wait for each other can hold all of them.
         os.environ.setdefault("NPROC", "16")
+        _keep_memory()
         # Keeps the barriers of layers/conv.py and layers/norm.py alive until XLA fuses; a tenth of a ResNet-20's step.
         _add_flag("xla_disable_hlo_passes", "optimization-barrier-expander,cse_barrier_expander")
 
@@ -50,6 +51,19 @@ def _obey_launcher() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
         if os.getppid() != int(os.environ["CVJAX_LAUNCHER"]):  # it died before
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _keep_memory() -> None:
+    """Makes glibc keep what is freed, in one heap, instead of giving it back to the system.
+
+    XLA asks for its temporaries and results anew at every step. Large ones came as fresh pages, each touched for the first time: a third
+    of the CPU-seconds of an AlexNet's step. The price is that a process stays as large as it once was.
+    """
+    tuned = "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "") or any(name.startswith("MALLOC_") for name in os.environ)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" and not tuned else None
+    if mallopt:
+        for parameter, value in ((-8, 1), (-4, 0), (-1, -1)):  # M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD: never
+            mallopt(parameter, value)
 
 
 def deaf() -> None:
