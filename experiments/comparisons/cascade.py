@@ -6,7 +6,8 @@ against average multiply-adds. `:small` has half the width (8/16/32 channels) an
 recipe for both.
 
 Run:      python launch.py compare --study=experiments/comparisons/cascade.py:small --workdir=runs/cascade_members --parallel=2
-Result:   not run here yet
+          python launch.py cascade --workdir=runs/cascade runs/cascade_members/0*
+Result:   ResNet-56's accuracy at 0.67 of its multiply-adds; 18 minutes of two shared cores; docs/results/cascade.md
 """
 
 from cvjax.config import args, load

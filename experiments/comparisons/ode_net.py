@@ -8,7 +8,7 @@ experiments/odenet_mnist.py, 160 epochs.
 
 Run:      python launch.py compare --study=experiments/comparisons/ode_net.py:small --workdir=runs/ode_net
           python launch.py compare --study=experiments/comparisons/ode_net.py:paper --workdir=runs/ode_net_paper
-Result:   not run here yet
+Result:   a shorter one: docs/results/ode_net.md; this one is not run here yet
 """
 
 from cvjax.config import args, load

@@ -6,7 +6,7 @@ every layer; with ReLU and He's initialisation, with BatchNorm or with shortcuts
 There is no larger study: this is the book's, with a softmax instead of ten sigmoids at its end.
 
 Run:      python launch.py compare --study=experiments/comparisons/vanishing_gradients.py --workdir=runs/vanishing_gradients --executor=vmap
-Result:   not run here yet; about 10 minutes of two CPU cores
+Result:   ratios 5.0, 23.5, 125 through 2, 3, 4 sigmoid layers; 11 minutes of two shared cores; docs/results/vanishing_gradients.md
 """
 
 from cvjax.config import load
