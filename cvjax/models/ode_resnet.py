@@ -25,7 +25,7 @@ from cvjax.layers.odeblock import ACTIVATIONS, Field, ODEBlock, reports
 from cvjax.models import resnet
 from cvjax.ops import ode
 
-VARIANTS = resnet.VARIANTS
+VARIANTS = {n: variant for n, variant in resnet.VARIANTS.items() if n != 8}  # whose stages have one block, none to replace
 SMALLEST = resnet.SMALLEST
 layer = resnet.layer
 TINY = {"variant": 8, "stages": (1,)}
