@@ -1,5 +1,9 @@
 """What the launcher sets before JAX wakes, and what it leaves alone."""
 
+import os
+import subprocess
+import sys
+
 from cvjax import environment
 
 
@@ -29,3 +33,17 @@ def test_what_the_user_set_stays(monkeypatch):
 
 def test_the_compile_cache_is_in_the_users_cache_folder(monkeypatch):
     assert prepared(monkeypatch, XDG_CACHE_HOME="/home/u/.c")["JAX_COMPILATION_CACHE_DIR"] == "/home/u/.c/cvjax/xla"
+
+
+def test_memory_that_is_freed_is_kept():
+    """40 blocks of 64 MB, one after the other: glibc gives each back and takes fresh pages for the next, unless it is told to keep them."""
+    code = (
+        "import resource\nfrom cvjax import environment\nenvironment.prepare()\n"
+        "for _ in range(40): bytearray(64_000_000)\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)"
+    )
+
+    def faults(**variables):
+        env = {**os.environ, "JAX_PLATFORMS": "cpu", **variables}
+        return int(subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout)
+
+    assert faults() + 300_000 < faults(MALLOC_ARENA_MAX="9")  # what the user set stays

@@ -38,7 +38,11 @@ def charts(rows: Sequence[Row]) -> dict[str, tuple[str, str, Draw]]:
         )
     timed = [row for row in rows if at(row, size)]
     if timed:
-        found["time"] = ("Time against operations", f"One pass at batch {size}. Dotted: equal speed.", partial(_time, timed, colour))
+        found["time"] = (
+            "Time against operations",
+            f"Least time of a pass at batch {size}. Dotted: the pace of the fastest.",
+            partial(_time, timed, colour),
+        )
     series = [row for row in rows if len(row["measured"]) > 1]
     if series:
         found["memory"] = ("Memory against batch", "Weights, images, results and the compiler's temporaries; a line a network.",
@@ -87,7 +91,7 @@ def _density(rows: Sequence[Row], colour: dict[str, str], ax: "Axes") -> None:
 
 def _time(rows: Sequence[Row], colour: dict[str, str], ax: "Axes") -> None:
     size = batch(rows)
-    points = [(size * row["multiply_adds"] / 1e9, 1e3 * at(row, size)["latency"], row) for row in rows]  # type: ignore[index, operator]
+    points = [(size * row["multiply_adds"] / 1e9, 1e3 * at(row, size)["fastest"], row) for row in rows]  # type: ignore[index, operator]
     labelled = set()
     for x, y, row in points:
         ax.plot(x, y, "o", color=colour[row["name"]], markersize=5, label=row["family"] if row["family"] not in labelled else None)

@@ -48,7 +48,9 @@ def _fits(rows: Sequence[Row]) -> page.Markup:
     found = [[name, str(one.networks), *(f"{value:.3f}" for value in (one.r2, cpu[name].r2, one.spearman, cpu[name].spearman)),
               f"{1e3 * one.per_giga:.1f}"] for name, one in wall.items()]  # fmt: skip
     head = ["networks", "number", "R² of a line", "by CPU-seconds", "Spearman", "by CPU-seconds", "ms for 10⁹ multiply-adds"]
-    note = page.element("p", f"One pass at batch {complexity.batch(rows)}. CPU-seconds are what neighbours on a CPU move less.", "quiet")
+    note = page.element(
+        "p", f"Least time of a pass at batch {complexity.batch(rows)}. CPU-seconds are what neighbours on a CPU move less.", "quiet"
+    )
     return page.join([page.table(head, found, numeric=range(1, 7)), note]) if found else page.Markup("")
 
 
