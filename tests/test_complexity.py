@@ -13,12 +13,12 @@ from cvjax.reporting import complexity as findings
 from cvjax.reporting import complexity_page
 
 ROOT = Path(__file__).parents[1]
-SLOW = "resnet1202_cifar10"  # six seconds to trace
+SLOW = "1202"  # layers: six seconds to trace
 
 
 @pytest.fixture(scope="module")
 def rows():
-    return {network.name: complexity.facts(network) for network in complexity._of_models() if network.name != SLOW}
+    return {network.name: complexity.facts(network) for network in complexity._of_models() if SLOW not in network.name}
 
 
 def compare(out=None, words=("mlp-1", "mlp-2"), sizes=("1", "2"), seconds=0.001, workdir=None, experiments=ROOT / "nothing"):
@@ -55,12 +55,13 @@ def test_densities_stand_in_the_papers_order(rows):
 @pytest.mark.parametrize("name", lookup.names("models"))
 def test_every_network_of_every_file_is_there(rows, name):
     file = lookup.find("models", name)
-    mine = {row["name"] for row in rows.values() if row["family"] == name} | {SLOW}
+    mine = {network.name for network in complexity._of_models() if network.family == name}
     assert set(getattr(file, "PUBLISHED", {})) <= mine, "an accuracy of no network"
     assert all(0 < top1 < 100 and protocol for top1, protocol in getattr(file, "PUBLISHED", {}).values())
     variants = {complexity._key(n) for n in complexity._of_models() if n.family == name}
     assert len(variants) >= len(file.VARIANTS)
-    assert all(row["multiply_adds"] is not None for row in rows.values()), [row["remark"] for row in rows.values()]
+    assert any(row["multiply_adds"] for row in rows.values() if row["family"] == name)
+    assert all(row["multiply_adds"] is not None or row["remark"] for row in rows.values()), "a line without numbers says why"
 
 
 def test_no_accuracy_without_its_protocol(rows):

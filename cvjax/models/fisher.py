@@ -233,3 +233,8 @@ def _unwarned(function: Callable) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return function()
+
+
+def usual(variant: str) -> tuple[tuple[int, int, int], int]:
+    """The image (h, w, c) and the number of classes that a variant is made for: CIFAR-10's."""
+    return (32, 32, 3), 10

@@ -93,3 +93,8 @@ class Model(nn.Module):
                 raise ValueError(f"ode_resnet: stage {stage} of variant {self.variant} has no block to replace; take a deeper one")
             blocks[stage - 1] = stays
         return ode.Solve.of(self.solve), tuple(blocks)
+
+
+def usual(variant: int) -> tuple[tuple[int, int, int], int]:
+    """The image (h, w, c) and the number of classes that a variant is made for."""
+    return resnet.usual(variant)

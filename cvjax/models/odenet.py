@@ -134,3 +134,8 @@ class Residual(nn.Module):
         y = Conv(self.width, 3, self.stride, dtype=self.dtype, kernel_init=_torch.uniform, name="conv1")(y)
         y = nn.relu(GroupNorm(dtype=self.dtype, name="norm2")(y))
         return x + Conv(self.width, 3, 1, dtype=self.dtype, kernel_init=_torch.uniform, name="conv2")(y)
+
+
+def usual(variant: str) -> tuple[tuple[int, int, int], int]:
+    """The image (h, w, c) and the number of classes that a variant is made for: MNIST's."""
+    return (28, 28, 1), 10
