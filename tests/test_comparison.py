@@ -1,6 +1,7 @@
 """What a study's report says: statistics against closed forms, and verdicts on made-up runs whose answer is known."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -131,3 +132,15 @@ def test_a_claim_against_a_number_and_the_start_of_a_run(tmp_path):
     held = comparison.read(tmp_path)
     assert comparison.claims(held)[0].verdict == "PASS"
     assert held.values("a", "start/top1")[0] == pytest.approx(0.9 - 0.1 + 0.01)
+
+
+def test_curves_of_probes_are_means_over_finished_seeds(tmp_path):
+    found = {}
+    for seed, height in enumerate((1.0, 3.0, 99.0)):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        curve = {"x": [0.1, 0.01], "y": [height, 2 * height], "xlabel": "tolerance"}
+        (folder / "probes.json").write_text(json.dumps({"error": curve, "slope": 1.0, "layers": [1, 2]}))
+        found[seed] = SimpleNamespace(path=folder, finished=seed < 2)
+    c = SimpleNamespace(arms={"ODE-Net": found, "pending": {0: None}})
+    assert comparison.curves(c) == {("error", "tolerance"): {"ODE-Net": [[0.1, 0.01], [2.0, 4.0]]}}
