@@ -4,9 +4,9 @@
 
 memory: what XLA plans for temporaries of the gradient through one ODE block (64 channels, 6x6, 64 examples, RK4); compiled, never run.
 step: forward, backward and SGD with momentum of the MNIST ODE-Net, batch 128, dopri5 at tolerance 1e-3, continuous adjoint. PYTHON has
-torch and torchdiffeq, whose half is the architecture of its own example with `odeint_adjoint`, on one thread per core; the halves are
-processes that take turns, a step at a time. The solves differ in one thing: torchdiffeq takes the same steps for the whole batch, by its
-mean error (cvjax with --control=batch), cvjax each example's own. Both print how often they evaluate f.
+torch and torchdiffeq, whose half is the architecture of its own example with `odeint_adjoint`, on a thread per core unless told otherwise;
+the halves are processes that take turns, a step at a time. The solves differ in one thing: torchdiffeq takes the same steps for the whole
+batch, by its mean error (cvjax with --control=batch), cvjax each example's own. Both print how often they evaluate f.
 """
 
 import argparse
@@ -46,6 +46,7 @@ def _args() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=1, help="training steps per round")
     parser.add_argument("--control", default="example", help="of cvjax: example or batch")
+    parser.add_argument("--torch_threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--half", help=argparse.SUPPRESS)
     parser.add_argument("--net", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -164,7 +165,7 @@ def _torch(args: argparse.Namespace):
         def forward(self, x):
             return odeint_adjoint(self.f, x, torch.tensor([0.0, 1.0]), rtol=TOL, atol=TOL, method="dopri5")[1]
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(args.torch_threads)
     torch.manual_seed(0)
     stem = [nn.Conv2d(1, 64, 3, 1)]
     for _ in range(2):
