@@ -17,11 +17,13 @@ from cvjax.build import build, initial_state
 from cvjax.errors import UserError
 from cvjax.evaluate import Evaluator
 from cvjax.files import read_json
-from cvjax.metrics.committee import NEVER, Choice, Committee, Outcome, choose, interval
+from cvjax.metrics.committee import MOST, NEVER, Choice, Committee, Outcome, Search, interval
 from cvjax.reporting.committee import Result, Row
+from cvjax.reporting.words import quantity
 from cvjax.schema import assign
 
 LEAST = 20  # images to choose on, and to measure on
+WIDEST = 8  # times the input size of its training, that a network may be asked at
 
 
 @dataclass(frozen=True)
@@ -75,15 +77,17 @@ def _members(words: list[str], which: str, say: Callable) -> list[Member]:
     """Every run measured on what is for choosing and what is for measuring. Raises UserError for runs that make no committee."""
     if len(words) < 2:
         raise UserError("a cascade needs two runs or more: python launch.py cascade --workdir=... runs/small runs/large")
-    twice = [word for i, word in enumerate(words) if word in words[:i]]
+    parts = [_run(word) for word in words]
+    same = [(folder.resolve(), config.image.size) for folder, config in parts]
+    twice = [word for i, word in enumerate(words) if same[i] in same[:i]]
     if twice:
         raise UserError(f"{twice[0]} is named twice; a member that says the same again adds nothing")
-    parts = [_run(word) for word in words]
     _check_alike(words, [config for _, config in parts])
     splits = ("val", "test") if all(config.data.to_dict().get("test") for _, config in parts) else ("val",)
+    short = [_short(word) for word in words]
     members: list[Member] = []
-    for word, (folder, config) in zip(words, parts, strict=True):
-        member = _measured(word, folder, config, splits, which)
+    for word, name, (folder, config) in zip(words, short if len(set(short)) == len(words) else words, parts, strict=True):
+        member = _measured(word, name, folder, config, splits, which)
         if members and any(not np.array_equal(member.labels[split], members[0].labels[split]) for split in splits):
             raise UserError(f"{word} and {words[0]} do not see the same images in the same order; train both on the same data")
         accuracy = (member.probabilities["val"].argmax(-1) == member.labels["val"]).mean()
@@ -101,7 +105,12 @@ def _run(word: str) -> tuple[Path, Any]:
         raise UserError(f"{folder} is not finished; run the command that trains it again")
     if config.task.name != "classification":
         raise UserError(f"{folder} is a run of task '{config.task.name}'; a cascade is of runs that give an image one label")
-    return folder, assign(config, [("image.size", match[2])]) if match else config
+    if not match:
+        return folder, config
+    widest = WIDEST * config.image.size
+    if not 1 <= int(match[2]) <= widest:
+        raise UserError(f"{word}: a network trained on pictures of {config.image.size} pixels is asked at 1 to {widest}")
+    return folder, assign(config, [("image.size", match[2])])
 
 
 def _check_alike(words: list[str], found: list[Any]) -> None:
@@ -115,7 +124,7 @@ def _check_alike(words: list[str], found: list[Any]) -> None:
             raise UserError(f"{words[0]} and {word} are not measured on the same images: config.data differs ({differ})")
 
 
-def _measured(word: str, folder: Path, config: Any, splits: tuple[str, ...], which: str) -> Member:
+def _measured(word: str, name: str, folder: Path, config: Any, splits: tuple[str, ...], which: str) -> Member:
     try:
         e = build(config, only=splits, info=workdir.read_info(folder))
         state, _ = checkpoint.restore_for_inference(folder, initial_state(e, restoring=True)[0], which)
@@ -126,7 +135,9 @@ def _measured(word: str, folder: Path, config: Any, splits: tuple[str, ...], whi
         if "@" in word:
             raise UserError(f"{word}: the network does not take pictures of this size: {error}") from error
         raise
-    return Member(_short(word), {s: row["probability"] for s, row in rows.items()}, {s: row["label"] for s, row in rows.items()}, cost)
+    if not all(np.isfinite(row["probability"]).all() for row in rows.values()):
+        raise UserError(f"{word} predicts probabilities that are not finite; leave it out")
+    return Member(name, {s: row["probability"] for s, row in rows.items()}, {s: row["label"] for s, row in rows.items()}, cost)
 
 
 def _short(word: str) -> str:
@@ -151,23 +162,25 @@ def _result(members: list[Member], wanted: tuple[str, float] | None, kind: str) 
     big = max(range(len(members)), key=lambda i: costs[i])
     reference = committee((big,)).ensemble()
 
-    def row(what: str, choice: Choice, outcome: Outcome, target: str = "", chosen: Outcome | None = None) -> Row:
+    def row(what: str, choice: Choice, outcome: Outcome, target: str = "", chosen: float | None = None) -> Row:
         names = [members[i].name for i in choice.members]
         return _row(what, names, choice, outcome, committee(choice.members).costs, reference, target, chosen)
 
     rows = [row("single", Choice((i,), ()), committee((i,)).ensemble()) for i in range(len(members))]
-    for size in range(2, min(4, len(members)) + 1):
+    for size in range(2, min(MOST, len(members)) + 1):
         for chosen in itertools.combinations(sorted(range(len(members)), key=lambda i: costs[i]), size):
             rows.append(row("ensemble", Choice(chosen, (NEVER,) * (size - 1)), committee(chosen).ensemble()))
+    search = Search(*choosing, costs, kind)
     curves: dict[str, tuple[list[float], list[float]]] = {}
     for target, value in [wanted] if wanted else _targets(members, choosing, costs, kind):
-        found = choose(choosing[0], choosing[1], costs, kind, target, value)
+        found = search.best(target, value)
         if found is None:
-            raise UserError(_unreachable(choosing, costs, kind, target, value))
+            raise UserError(_unreachable(search, costs, target, value))
         choice, on_choosing = found
-        aim = f"accuracy at least {100 * value:.2f} %" if target == "accuracy" else f"at most {value:.4g} multiply-adds"
+        aim = f"accuracy at least {100 * value:.2f} %" if target == "accuracy" else f"at most {quantity(value)} multiply-adds"
         rows.append(row("cascade", choice, committee(choice.members).cascade(choice.thresholds), aim, on_choosing))
-        curves.setdefault(rows[-1].name, _curve(committee(choice.members), choice))
+        if choice.thresholds:
+            curves.setdefault(rows[-1].name, _curve(committee(choice.members), choice))
     return Result(rows, protocol, kind, len(measuring[1]), curves)
 
 
@@ -195,21 +208,22 @@ def _targets(members: list[Member], choosing: tuple, costs: list[int], kind: str
     return [("accuracy", alone[i]) for i in dear] + [("compute", float(costs[i])) for i in dear]
 
 
-def _unreachable(choosing: tuple, costs: list[int], kind: str, target: str, value: float) -> str:
+def _unreachable(search: Search, costs: list[int], target: str, value: float) -> str:
     if target == "compute":
         return f"--target=compute:{value:g} is below the cheapest member, which takes {min(costs):,} multiply-adds"
-    best = choose(choosing[0], choosing[1], costs, kind, "compute", float("inf"))
+    best = search.best("compute", float("inf"))
     assert best is not None  # without a bound on the cost there is always one
-    return f"--target=accuracy:{value:g} is reached by no cascade of these runs; the best reaches {best[1].accuracy:.4f}"
+    return f"--target=accuracy:{value:g} is reached by no cascade of these runs; the best reaches {best[1]:.4f} on the images to choose on"
 
 
 def _row(
-    kind: str, names: list[str], choice: Choice, outcome: Outcome, costs: np.ndarray, big: Outcome, target: str, chosen: Outcome | None
+    kind: str, names: list[str], choice: Choice, outcome: Outcome, costs: np.ndarray, big: Outcome, target: str, chosen: float | None
 ) -> Row:
     stages = [outcome.stage == stage for stage in range(len(names))]
     gains = outcome.right.astype(float) - big.right
     return Row(
         kind=kind,
+        members=tuple(names),
         name=(" -> " if kind == "cascade" else " + ").join(names),
         target=target,
         thresholds=choice.thresholds if kind == "cascade" else (),
@@ -222,12 +236,11 @@ def _row(
         speedup=big.cost / outcome.cost,
         shares=tuple(float(inside.mean()) for inside in stages),
         accuracies=tuple(float(outcome.right[inside].mean()) if inside.any() else None for inside in stages),
-        chosen_accuracy=chosen.accuracy if chosen else None,
+        chosen_accuracy=chosen,
     )
 
 
 def _curve(committee: Committee, choice: Choice) -> tuple[list[float], list[float]]:
     """Average cost and accuracy over the first threshold, from 0 to never, the others as chosen."""
-    firsts = sorted({grid[0] for grid in committee.grid()})
-    found = [committee.cascade((first, *choice.thresholds[1:])) for first in firsts]
+    found = [committee.cascade((first, *choice.thresholds[1:])) for first in committee.grids()[0]]
     return [outcome.cost for outcome in found], [outcome.accuracy for outcome in found]

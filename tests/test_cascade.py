@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from cvjax.cascade import cascade, read_target
 from cvjax.errors import UserError
 from cvjax.files import read_json, write_json
+from cvjax.reporting.cascade_page import frontier
 from cvjax.train import train
 from tiny import tiny
 
@@ -50,6 +52,10 @@ def test_two_equal_runs_are_as_good_as_one(runs, tmp_path):
     [
         (["{}/seed0"], "", "two runs or more"),
         (["{}/seed0", "{}/seed0"], "", "named twice"),
+        (["{}/seed0", "{}/seed1/../seed0@8"], "", "seed0@8 is named twice"),
+        (["{}/seed0", "{}/seed0@65"], "", "8 pixels is asked at 1 to 64"),
+        (["{}/seed0", "{}/seed0@0"], "", "8 pixels is asked at 1 to 64"),
+        (["{}/seed0", "{}"], "", "holds no run .*the runs in it"),
         (["{}/seed0", "{}/none"], "", "holds no run"),
         (["{}/seed0", "{}/seed1"], "accuracy:1", "reached by no cascade.*the best reaches"),
         (["{}/seed0", "{}/seed1"], "compute:3", "below the cheapest"),
@@ -60,10 +66,42 @@ def test_what_makes_no_committee(runs, tmp_path, words, target, message):
         cascade([word.format(runs) for word in words], tmp_path, target, "margin", "latest")
 
 
+def test_frontier_is_of_those_that_no_cheaper_one_equals():
+    rows = [SimpleNamespace(average=cost, accuracy=accuracy) for cost, accuracy in [(3, 0.8), (1, 0.5), (2, 0.5), (4, 0.7), (3, 0.6)]]
+    assert [row.average for row in frontier(rows)] == [1, 3]
+
+
 @pytest.mark.parametrize("text", ["accuracy", "accuracy:2", "accuracy:x", "speed:3", "compute:-1", "accuracy:nan"])
 def test_targets_that_are_none(text):
     with pytest.raises(UserError, match="write accuracy:0.9"):
         read_target(text)
+
+
+def changed(folder, to, **sections):
+    """A copy of a run whose config says something else."""
+    shutil.copytree(folder, to)
+    config = read_json(to / "config.json")
+    write_json(to / "config.json", {**config, **{name: {**config[name], **keys} for name, keys in sections.items()}})
+    return str(to)
+
+
+def test_too_few_images_and_another_task(runs, tmp_path):
+    few = [changed(runs / f"seed{seed}", tmp_path / f"few{seed}", data={"num_examples": 30}) for seed in (0, 1)]
+    with pytest.raises(UserError, match="15 images to choose on, a cascade needs 20: give the runs a larger val split"):
+        cascade(few, tmp_path / "out", "", "margin", "latest")
+    other = changed(runs / "seed1", tmp_path / "tags", task={"name": "multilabel"}, data={"task": "multilabel"})
+    with pytest.raises(UserError, match="tags is a run of task 'multilabel'"):
+        cascade([few[0], other], tmp_path / "out", "", "margin", "latest")
+
+
+def test_a_network_of_one_input_size_says_so(runs, tmp_path):
+    data = dict(num_examples=64)
+    config = tiny(model=None, data=data, train=dict(duration="1 steps", eval_every="1 steps", checkpoint_every="1 steps"))
+    with config.unlocked():
+        config.model = {"name": "mlp"}
+    train(config, tmp_path / "mlp")
+    with pytest.raises(UserError, match="mlp@12: the network does not take pictures of this size"):
+        cascade([f"{runs}/seed0", f"{tmp_path}/mlp@12"], tmp_path / "out", "", "margin", "latest")
 
 
 def test_unfinished_runs_and_other_data(runs, tmp_path):

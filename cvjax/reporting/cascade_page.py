@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,11 +56,11 @@ def build(result: Result) -> str:
     best = [row for row in result.rows if row.kind == "cascade"]
     drawn = page.figure(
         page.Markup(figures.svg(panel(result), "f0")),
-        "Points: single networks and ensembles. Lines: cascades as the first threshold rises from 0.",
+        "Points: networks and ensembles; dashed: the best networks alone. Lines: cascades as the first threshold rises from 0.",
     )
+    stages = max(len(row.shares) for row in best)
     exits = page.table(
-        ["cascade", "for", *(f"stage {i + 1}" for i in range(max(len(row.shares) for row in best)))],
-        [[row.name, row.target, *_bars(row)] for row in best],
+        ["cascade", "for", *(f"stage {i + 1}" for i in range(stages))], [[row.name, row.target, *_bars(row, stages)] for row in best]
     )
     whole = page.table(HEAD, table(result), numeric=(4, 5, 6))
     return page.page(
@@ -84,31 +85,52 @@ def verdict(result: Result) -> str:
 
 
 def panel(result: Result) -> figures.Panel:
-    """Cost in millions, accuracy in percent."""
+    """Cost in millions, accuracy in percent. Networks have letters; a long name for every line would leave no room for the lines."""
+    letters = {row.name: chr(ord("A") + i) for i, row in enumerate(row for row in result.rows if row.kind == "single")}
 
-    def point(row: Row, colour: int) -> figures.Line:
-        return figures.Line(row.name, np.array([row.average / 1e6]), np.array([100 * row.accuracy]), colour)
+    def line(label: str, cost: Sequence[float], accuracy: Sequence[float], colour: int, dashed: bool = False) -> figures.Line:
+        return figures.Line(label, np.array(cost) / 1e6, 100 * np.array(accuracy), colour, dashed)
 
-    lines = [point(row, i) for i, row in enumerate(row for row in result.rows if row.kind != "cascade")]
+    singles = [row for row in result.rows if row.kind == "single"]
+    best = frontier(singles)
+    lines = [line(f"{letters[row.name]} {row.name}", [row.average], [row.accuracy], i) for i, row in enumerate(singles)]
+    lines.append(line("networks alone", [row.average for row in best], [row.accuracy for row in best], 6, dashed=True))
+    ensembles = [row for row in result.rows if row.kind == "ensemble"]
+    lines += [line("" if i else "ensembles", [row.average], [row.accuracy], 7) for i, row in enumerate(ensembles)]
+    members = {row.name: row.members for row in result.rows}
     for name, (cost, accuracy) in result.curves.items():
-        lines.append(figures.Line(name, np.array(cost) / 1e6, 100 * np.array(accuracy), len(lines)))
+        lines.append(line(" → ".join(letters[member] for member in members[name]), cost, accuracy, len(lines) - len(ensembles)))
     return figures.Panel("Accuracy (%)", "average multiply-adds (millions)", lines)
+
+
+def frontier(rows: Sequence[Row]) -> list[Row]:
+    """Those that no cheaper one equals in accuracy, from the cheapest on."""
+    best: list[Row] = []
+    for row in sorted(rows, key=lambda row: (row.average, -row.accuracy)):
+        if not best or row.accuracy > best[-1].accuracy:
+            best.append(row)
+    return best
 
 
 def _stages(row: Row) -> str:
     """ "62 % (91 % right), 38 % (55 % right)" """
-    if row.kind == "single":
+    if len(row.shares) == 1:
         return words.MISSING
     parts = zip(row.shares, row.accuracies, strict=True)
-    return ", ".join(f"{100 * share:.0f} %" + (f" ({100 * right:.0f} % right)" if right is not None else "") for share, right in parts)
+    return ", ".join(f"{100 * share:.0f} %{_right(right)}" for share, right in parts)
 
 
-def _bars(row: Row) -> list[page.Markup]:
-    """The histogram of exits: a bar and its share for every stage."""
-    return [
-        page.Markup(f'<span class="chip" style="width:{8 * share:.2f}em;background:var(--s{i})"></span>{100 * share:.1f} %')
-        for i, share in enumerate(row.shares)
+def _right(share: float | None) -> str:
+    return "" if share is None else f" ({100 * share:.0f} % right)"
+
+
+def _bars(row: Row, stages: int) -> list[page.Markup]:
+    """The histogram of exits: a bar, its share and how many of it are right, for every stage."""
+    bars = [
+        page.Markup(f'<span class="chip" style="width:{8 * share:.2f}em;background:var(--s{i})"></span>{100 * share:.1f} %{_right(right)}')
+        for i, (share, right) in enumerate(zip(row.shares, row.accuracies, strict=True))
     ]
+    return bars + [page.Markup(words.MISSING)] * (stages - len(bars))
 
 
 def _key(result: Result) -> str:

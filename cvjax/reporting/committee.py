@@ -11,6 +11,7 @@ class Row:
     """
 
     kind: str
+    members: tuple[str, ...]
     name: str
     target: str
     thresholds: tuple[float, ...]

@@ -1,11 +1,13 @@
 """Cascades against their ends, which are known exactly, against a plain loop, and against SciPy's bootstrap."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from cvjax.metrics import committee
-from cvjax.metrics.committee import NEVER, Committee, choose
+from cvjax.metrics.committee import Committee, Search
 
 
 def members(n=400, classes=5, seed=0, sharpness=(1.0, 3.0)):
@@ -58,24 +60,49 @@ def test_confidences_by_hand():
     np.testing.assert_allclose(committee.confidence(p, "entropy"), 1 - stats.entropy(p, axis=-1, base=3), atol=1e-12)
 
 
+def every(c):
+    """A cascade for each combination of the thresholds that are tried."""
+    return [c.cascade(thresholds) for thresholds in itertools.product(*c.grids())]
+
+
+def test_all_thresholds_at_once_are_each_of_them_alone():
+    p, labels = members(sharpness=(1, 2, 3))
+    c = Committee(p, labels, (1, 2, 4), "entropy")
+    accuracy, cost = c.trials()
+    np.testing.assert_array_equal(accuracy.ravel(), [found.accuracy for found in every(c)])
+    np.testing.assert_allclose(cost.ravel(), [found.cost for found in every(c)], rtol=1e-12)
+
+
 def test_the_chosen_cascade_reaches_its_target_and_no_tried_one_is_better():
     p, labels = members()
-    choice, found = choose(p, labels, (1, 3), "margin", "accuracy", 0.8)
+    search = Search(p, labels, (1, 3), "margin")
+    choice, accuracy = search.best("accuracy", 0.8)
     c = Committee(p, labels, (1, 3), "margin")
-    tried = [c.cascade(t) for t in c.grid()]
-    assert found.accuracy >= 0.8 and choice.members == (0, 1)
-    assert found.cost == min(x.cost for x in tried if x.accuracy >= 0.8)
-    _, cheap = choose(p, labels, (1, 3), "margin", "compute", 2.0)
-    assert cheap.cost <= 2 and cheap.accuracy == max(x.accuracy for x in tried if x.cost <= 2)
-    assert choose(p, labels, (1, 3), "margin", "compute", 0.5) is None
-    assert NEVER > 1
+    assert accuracy >= 0.8 and choice.members == (0, 1)
+    assert c.cascade(choice.thresholds).cost == min(x.cost for x in every(c) if x.accuracy >= 0.8)
+    cheap, accuracy = search.best("compute", 2.0)
+    assert c.cascade(cheap.thresholds).cost <= 2 and accuracy == max(x.accuracy for x in every(c) if x.cost <= 2)
+    assert search.best("compute", 0.5) is None
 
 
 def test_members_are_chosen_too():
     p, labels = members(sharpness=(0.1, 2, 2))
     needed = Committee(p[1:], labels, (1, 3), "margin").ensemble().accuracy  # more than one of them reaches
-    choice, _ = choose(p, labels, (50, 1, 3), "margin", "accuracy", needed - 0.01)
+    choice, _ = Search(p, labels, (50, 1, 3), "margin").best("accuracy", needed - 0.01)
     assert choice.members == (1, 2), "the dear one that knows nothing is left out"
+
+
+def test_and_so_is_their_order():
+    p, labels = members(sharpness=(3, 0.1))  # of two that cost the same the good one is asked first, and then nobody else
+    assert Search(p[::-1], labels, (1, 1), "margin").best("compute", 1) == ((((1,), ())), float((p[0].argmax(-1) == labels).mean()))
+
+
+def test_a_network_alone_is_always_within_reach():
+    p, labels = members(sharpness=(0.1, 3))
+    sure_and_wrong = np.eye(5, dtype=np.float32)[(labels + 1) % 5]
+    alone = float((p[1].argmax(-1) == labels).mean())
+    choice, accuracy = Search([sure_and_wrong, p[1]], labels, (1, 3), "margin").best("accuracy", alone)
+    assert choice == ((1,), ()) and accuracy == alone
 
 
 def test_interval_is_the_bootstrap_of_the_mean():
