@@ -180,7 +180,10 @@ def _result(members: list[Member], wanted: tuple[str, float] | None, kind: str) 
         aim = f"accuracy at least {100 * value:.2f} %" if target == "accuracy" else f"at most {quantity(value)} multiply-adds"
         rows.append(row("cascade", choice, committee(choice.members).cascade(choice.thresholds), aim, on_choosing))
         if choice.thresholds:
-            curves.setdefault(rows[-1].name, _curve(committee(choice.members), choice))
+            curves.setdefault(rows[-1].name, _curve(committee(choice.members), choice.thresholds))
+    if not curves:  # a network alone was best each time; the curve shows why
+        ends = min(range(len(members)), key=lambda i: costs[i]), big
+        curves[" -> ".join(members[i].name for i in ends)] = _curve(committee(ends), (NEVER,))
     return Result(rows, protocol, kind, len(measuring[1]), curves)
 
 
@@ -240,7 +243,7 @@ def _row(
     )
 
 
-def _curve(committee: Committee, choice: Choice) -> tuple[list[float], list[float]]:
-    """Average cost and accuracy over the first threshold, from 0 to never, the others as chosen."""
-    found = [committee.cascade((first, *choice.thresholds[1:])) for first in committee.grids()[0]]
+def _curve(committee: Committee, thresholds: tuple[float, ...]) -> tuple[list[float], list[float]]:
+    """Average cost and accuracy over the first threshold, from 0 to never, the others as they are."""
+    found = [committee.cascade((first, *thresholds[1:])) for first in committee.grids()[0]]
     return [outcome.cost for outcome in found], [outcome.accuracy for outcome in found]

@@ -43,8 +43,12 @@ def test_rows_charts_and_tables_are_written(runs, tmp_path, capsys):
 def test_two_equal_runs_are_as_good_as_one(runs, tmp_path):
     shutil.copytree(runs / "seed0", tmp_path / "again")
     cascade([f"{runs}/seed0", f"{tmp_path}/again"], tmp_path / "out", "compute:1e12", "margin", "latest")
-    one, other, both, _ = json.loads((tmp_path / "out" / "cascade.json").read_text())["rows"]
+    found = json.loads((tmp_path / "out" / "cascade.json").read_text())
+    one, other, both, best = found["rows"]
     assert one["accuracy"] == other["accuracy"] == both["accuracy"] and both["gain"] == 0
+    assert best["members"] == ["seed0"] and best["average"] == one["average"], "to ask an equal adds nothing"
+    ((cost, accuracy),) = found["curves"].values()  # and shows that
+    assert cost[-1] == 2 * cost[0] and set(accuracy) == {one["accuracy"]}
 
 
 @pytest.mark.parametrize(

@@ -97,9 +97,8 @@ def panel(result: Result) -> figures.Panel:
     lines.append(line("networks alone", [row.average for row in best], [row.accuracy for row in best], 6, dashed=True))
     ensembles = [row for row in result.rows if row.kind == "ensemble"]
     lines += [line("" if i else "ensembles", [row.average], [row.accuracy], 7) for i, row in enumerate(ensembles)]
-    members = {row.name: row.members for row in result.rows}
-    for name, (cost, accuracy) in result.curves.items():
-        lines.append(line(" → ".join(letters[member] for member in members[name]), cost, accuracy, len(lines) - len(ensembles)))
+    for i, (name, (cost, accuracy)) in enumerate(result.curves.items(), len(singles)):
+        lines.append(line(" → ".join(letters[member] for member in name.split(" -> ")), cost, accuracy, i % 6))
     return figures.Panel("Accuracy (%)", "average multiply-adds (millions)", lines)
 
 
