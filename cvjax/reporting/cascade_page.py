@@ -80,7 +80,7 @@ def verdict(result: Result) -> str:
     row = next(row for row in result.rows if row.kind == "cascade")
     return (
         f"{row.name}: {100 * row.accuracy:.{words.decimals(result.images)}f} % at {words.quantity(row.average)} multiply-adds an image, "
-        f"{100 * row.gain:+.2f} points and {row.speedup:.2f} times as fast as the dearest network alone."
+        f"{100 * row.gain:+.2f} points from the dearest network alone, which takes {row.speedup:.2f} times as many."
     )
 
 
@@ -135,7 +135,7 @@ def _bars(row: Row, stages: int) -> list[page.Markup]:
 def _key(result: Result) -> str:
     return (
         f"{result.protocol}. Confidence: {result.confidence.replace('_', ' ')}. [ ]: 95 % bootstrap interval over images; differences "
-        "are paired. Multiply-adds count all members that were asked; speed-up: over the dearest network alone."
+        "are paired. Multiply-adds count all members that were asked; speed-up: of the dearest network alone over these, nothing was timed."
     )
 
 

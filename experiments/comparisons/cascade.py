@@ -7,7 +7,7 @@ recipe for both.
 
 Run:      python launch.py compare --study=experiments/comparisons/cascade.py:small --workdir=runs/cascade_members --parallel=2
           python launch.py cascade --workdir=runs/cascade runs/cascade_members/0*
-Result:   ResNet-56's accuracy at 0.67 of its multiply-adds; 18 minutes of two shared cores; docs/results/cascade.md
+Result:   ResNet-56's accuracy at 0.67 of its multiply-adds; 17 minutes of two shared cores; docs/results/cascade.md
 """
 
 from cvjax.config import args, load
