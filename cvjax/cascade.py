@@ -208,7 +208,8 @@ def _targets(members: list[Member], choosing: tuple, costs: list[int], kind: str
     """As accurate as each member on the images to choose on, and at the cost of each but the cheapest."""
     alone = [Committee([choosing[0][i]], choosing[1], [costs[i]], kind).ensemble().accuracy for i in range(len(members))]
     dear = sorted(range(len(members)), key=lambda i: costs[i])[1:]
-    return [("accuracy", alone[i]) for i in dear] + [("compute", float(costs[i])) for i in dear]
+    wanted = [("accuracy", alone[i]) for i in dear] + [("compute", float(costs[i])) for i in dear]
+    return list(dict.fromkeys(wanted))  # members may cost the same
 
 
 def _unreachable(search: Search, costs: list[int], target: str, value: float) -> str:
