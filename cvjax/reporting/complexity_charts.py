@@ -114,7 +114,7 @@ def _against_batch(rows: Sequence[Row], colour: dict[str, str], value: Callable[
     ax.set(xscale="log", yscale="log", xlabel="batch", ylabel=unit)
     ax.set_xticks(sorted({found["batch"] for row in rows for found in row["measured"]}))
     _plain_numbers(ax)
-    ax.legend(**LEGEND)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), **LEGEND)  # beside: lines cross all of the axes
 
 
 def _plain_numbers(ax: "Axes") -> None:
