@@ -1,5 +1,6 @@
 """A stricter world than training: eight devices on any machine, implicit rank promotion is an error, shapes are checked."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -17,6 +18,14 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_are_let_go():
+    """What a file compiled goes with it: programs take memory maps, of which Linux gives a process 65,530, and XLA crashes without."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ def prepared(monkeypatch, cores=6, **variables):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(environment, "cores", lambda: cores)
     monkeypatch.setattr(environment, "accelerated", lambda: False)
+    monkeypatch.setattr(environment, "_keep_memory", lambda: None)  # it would hold for every test after this one
     environment.prepare()
     return environment.os.environ
 
