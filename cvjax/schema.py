@@ -63,15 +63,29 @@ def check_names(config: ConfigDict) -> None:
 def forget_leftovers(config: ConfigDict, assignments: list[tuple[str, Any]]) -> None:
     """Where the command line names another model, task or source: drops the file's settings for the one it had named.
 
-    What the loop itself reads of the section (splits, batch size, ...) stays.
+    What the loop itself reads of the section (splits, batch size, ...) stays. A fitted model has no use for an optimiser's settings, nor
+    a trained one for those of a fit.
     """
     given = [key for key, _ in assignments]
     general = ["name", *_parameters(HERE / "settings.py", "Loading")]
-    for section in NAMED:
-        if f"{section}.name" in given:
-            with config.unlocked():
-                for key in [key for key in config[section] if key not in general and f"{section}.{key}" not in given]:
-                    del config[section][key]
+    stay = {section: general for section in NAMED if f"{section}.name" in given}
+    if "model" in stay:
+        stay["optim"] = [key for key in config.optim if key not in _of_the_other_kind(config.model.name)]
+    for section, kept in stay.items():
+        with config.unlocked():
+            for key in [key for key in config[section] if key not in kept and f"{section}.{key}" not in given]:
+                del config[section][key]
+
+
+def _of_the_other_kind(model: str) -> list[str]:
+    """Settings of an optimiser where the model is fitted, else of any fit."""
+    if _is_fitted(model):
+        return _parameters(HERE / "optim.py", "make")
+    return [key for other in names("models") if _is_fitted(other) for key in _parameters(HERE / f"models/{other}.py", "fit")]
+
+
+def _is_fitted(model: str) -> bool:
+    return model in names("models") and "fit" in _definitions(HERE / f"models/{model}.py")
 
 
 def keys(section: str, settings: ConfigDict, model: str = "") -> list[str]:
@@ -81,7 +95,7 @@ def keys(section: str, settings: ConfigDict, model: str = "") -> list[str]:
         have = names(NAMED[section])
         raise UserError(f"config.{section}.name is '{name}'{did_you_mean(name, have)}; have: {', '.join(have)}")
     found = ["name"] if section in NAMED else []
-    fitted = section == "optim" and model and "fit" in _definitions(HERE / f"models/{model}.py")
+    fitted = section == "optim" and _is_fitted(model)
     for file, definition in ({f"models/{model}.py": "fit"} if fitted else SECTIONS[section]).items():
         found += _parameters(HERE / file.format(name), definition)
     return [key for key in found if section not in GIVEN or key not in GIVEN[section]]

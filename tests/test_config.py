@@ -96,6 +96,14 @@ def test_another_model_by_name_drops_the_old_ones_settings():
     assert "num_classes" not in config.data and config.data.cache == "device" and config.data.workers == 3
 
 
+def test_a_network_in_the_place_of_a_fitted_model_has_an_optimiser_and_back():
+    fisher = configs.load("experiments/fisher_cifar10.py")
+    schema.assign(fisher, [("model.name", "resnet"), ("model.variant", 20), ("optim.name", "sgd"), ("optim.lr", 0.1)])
+    assert fisher.optim.to_dict() == {"name": "sgd", "lr": 0.1}
+    schema.assign(fisher, [("model.name", "fisher"), ("optim.C", 2.0)])
+    assert fisher.optim.to_dict() == {"C": 2.0}
+
+
 def test_override_may_set_what_the_file_leaves_at_its_default():
     config = tiny()
     configs.override(config, [("train.patience", "2 epochs"), ("optim.nesterov", "true"), ("optim.clip", "1.5"), ("train.keep", "3")])
