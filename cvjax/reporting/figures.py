@@ -11,6 +11,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 INK, GRID = "#1f2328", "#d9dee4"  # in SVG these become the page's own colours
@@ -35,7 +36,7 @@ class Panel(NamedTuple):
     """One pair of axes; labelled curves get a legend.
 
     settled: the y axis is scaled to what follows the first tenth of training.
-    decades: the y axis may be logarithmic, if the curves span two decades.
+    decades: the y axis may be logarithmic, if the curves span two decades, with dots one and a half.
     dots: every point is measured and marked, and the x axis may be logarithmic too.
     """
 
@@ -116,12 +117,13 @@ def _draw(ax: "Axes", panel: Panel) -> None:
             ax.fill_between(x, y - band, y + band, color=colour, alpha=0.18, linewidth=0)
         if line.mark:
             ax.plot(*line.mark, "o", color=colour, markersize=5, label="best")
-    if panel.decades and _spans_decades([line.y for line in panel.lines]):
+    times = 30 if panel.dots else 100
+    if panel.decades and _spans([line.y for line in panel.lines], times):
         ax.set_yscale("log")
-        ax.yaxis.set_major_formatter("{x:g}")
-        ax.yaxis.set_minor_formatter("")
-    if panel.dots and _spans_decades([line.x for line in panel.lines]):
+        _unscientific(ax.yaxis)
+    if panel.dots and _spans([line.x for line in panel.lines], times):
         ax.set_xscale("log")
+        _unscientific(ax.xaxis)
     if panel.settled:
         ax.set_ylim(*_range(panel.lines, ax.get_yscale() == "log"))
     ax.set_xlabel(panel.xlabel)
@@ -153,11 +155,17 @@ def _thin(line: Line) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     return means[0], means[1], None if line.band is None else np.array([line.band[part].mean() for part in parts])
 
 
-def _spans_decades(curves: Sequence[np.ndarray]) -> bool:
-    """Whether a logarithmic axis shows more: all positive, and over two decades between the ends."""
+def _unscientific(axis: "Axis") -> None:
+    """0.001, not a power of ten, which would need mathematical text."""
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")
+
+
+def _spans(curves: Sequence[np.ndarray], times: float) -> bool:
+    """Whether a logarithmic axis shows more: all positive, and one end so many times the other."""
     values = np.concatenate(curves)
     values = values[np.isfinite(values)]
-    return len(values) > 0 and values.min() > 0 and values.max() > 100 * values.min()
+    return len(values) > 0 and values.min() > 0 and values.max() > times * values.min()
 
 
 def _range(lines: Sequence[Line], log: bool) -> tuple[float | None, float | None]:

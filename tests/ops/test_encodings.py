@@ -1,4 +1,4 @@
-"""Encodings against scikit-image's Fisher vector, scikit-learn's posteriors and plain sums; dense SIFT by its symmetries (and tests/parity, OpenCV)."""
+"""Encodings against scikit-image's Fisher vector, scikit-learn's posteriors and plain sums; dense SIFT by its symmetries."""
 
 import jax
 import jax.numpy as jnp
