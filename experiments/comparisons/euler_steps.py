@@ -3,11 +3,11 @@
 K residual blocks h + f(h) / K are Euler's method with K steps on dh/dt = f. ODE-Nets on MNIST with f of softplus, which has no kinks,
 trained with 1, 4 and 16 steps that share their weights (tied) and with 4 that do not. The probe "ode" solves every trained equation with 1
 to 64 steps of Euler and RK4: the error against fine steps falls as 1/K and 1/K^4. A network trained with few steps is far from the solution
-of its equation, the nearer the more it has. 10,000 images, one epoch of Adam, 3 seeds: about 15 minutes of a CPU core. There is no larger
-study: orders of convergence are the same at any size.
+of its equation, the nearer the more it has. 10,000 images, one epoch of Adam, 3 seeds: 12 minutes of a CPU core. There is no larger study:
+orders of convergence are the same at any size.
 
 Run:      python launch.py compare --study=experiments/comparisons/euler_steps.py --workdir=runs/euler_steps --parallel=2
-Result:   not run here yet
+Result:   Euler's error falls as K^-0.999, RK4's as K^-4.2; 6 minutes of two shared cores; docs/results/euler_steps.md
 """
 
 import itertools

@@ -36,7 +36,7 @@ def get_study(arg=""):
     return Study(
         base,
         arms={"ResNet": {"model.variant": "resnet"}, "ODE-Net": {}, "RK-Net": {"model.solve.gradient": "checkpointed"}},
-        seeds={"ResNet": (0, 1, 2), "ODE-Net": (0, 1, 2), "RK-Net": (0,) if a.small else (0, 1, 2)},
+        seeds={"ResNet": range(6), "ODE-Net": range(6), "RK-Net": (0,) if a.small else (0, 1, 2)},
         measured=(
             "val/error",
             "train/nfe_forward",
