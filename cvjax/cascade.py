@@ -17,6 +17,7 @@ from cvjax.build import build, initial_state
 from cvjax.errors import UserError
 from cvjax.evaluate import Evaluator
 from cvjax.files import read_json
+from cvjax.log import unfinished
 from cvjax.metrics.committee import MOST, NEVER, Choice, Committee, Outcome, Search, interval
 from cvjax.reporting.committee import Result, Row
 from cvjax.reporting.words import quantity
@@ -45,6 +46,8 @@ def cascade(words: list[str], folder: Path, target: str, kind: str, which: str, 
     from cvjax.reporting import cascade_page
 
     wanted = read_target(target)
+    if (folder / "config.json").exists():
+        raise UserError(f"--workdir={folder} holds a run; name another folder for the cascade's pages")
     members = _members(words, which, say)
     result = _result(members, wanted, kind)
     try:
@@ -65,7 +68,7 @@ def read_target(text: str) -> tuple[str, float] | None:
         value = float(number)
     except ValueError:
         value = -1.0
-    if name not in ("accuracy", "compute") or not value > 0 or (name == "accuracy" and value > 1):
+    if name not in ("accuracy", "compute") or not 0 < value < np.inf or (name == "accuracy" and value > 1):
         raise UserError(f"--target={text}: write accuracy:0.9 (a fraction, at least) or compute:40e6 (average multiply-adds, at most)")
     return name, value
 
@@ -87,7 +90,7 @@ def _members(words: list[str], which: str, say: Callable) -> list[Member]:
     short = [_short(word) for word in words]
     members: list[Member] = []
     for word, name, (folder, config) in zip(words, short if len(set(short)) == len(words) else words, parts, strict=True):
-        member = _measured(word, name, folder, config, splits, which)
+        member = _measured(word, name, folder, config, splits, which, say)
         if members and any(not np.array_equal(member.labels[split], members[0].labels[split]) for split in splits):
             raise UserError(f"{word} and {words[0]} do not see the same images in the same order; train both on the same data")
         accuracy = (member.probabilities["val"].argmax(-1) == member.labels["val"]).mean()
@@ -114,7 +117,13 @@ def _run(word: str) -> tuple[Path, Any]:
 
 
 def _check_alike(words: list[str], found: list[Any]) -> None:
-    """Raises UserError where two runs are measured on different data."""
+    """Raises UserError where two runs are measured on different data, or one on images that it was trained on."""
+    for word, config in zip(words, found, strict=True):
+        for split in ("val", "test"):
+            if _overlap(config.data.train, measured := config.data.to_dict().get(split) or ""):
+                raise UserError(
+                    f"{word} was trained on images of its {split} split: {config.data.train} and {measured}; a cascade needs others"
+                )
     loop = ("train", "batch_size", "cache", "workers", "worker_kind", "unreadable")
     first, *others = [{key: value for key, value in config.data.to_dict().items() if key not in loop} for config in found]
     for word, other in zip(words[1:], others, strict=True):
@@ -124,17 +133,30 @@ def _check_alike(words: list[str], found: list[Any]) -> None:
             raise UserError(f"{words[0]} and {word} are not measured on the same images: config.data differs ({differ})")
 
 
-def _measured(word: str, name: str, folder: Path, config: Any, splits: tuple[str, ...], which: str) -> Member:
+def _overlap(one: str, other: str) -> bool:
+    """Whether two slices, as "train[:45000]" and "train[45000:]", share examples, as far as their texts tell."""
+    a, b = (re.fullmatch(r"(\w+)(?:\[(\d*):(\d*)\])?", text) for text in (one, other))
+    if not (a and b and a[1] == b[1]):
+        return False
+    (start, stop), (first, last) = ((int(s[2] or 0), int(s[3]) if s[3] else np.inf) for s in (a, b))
+    return max(start, first) < min(stop, last)
+
+
+def _measured(word: str, name: str, folder: Path, config: Any, splits: tuple[str, ...], which: str, say: Callable) -> Member:
     try:
         e = build(config, only=splits, info=workdir.read_info(folder))
         state, _ = checkpoint.restore_for_inference(folder, initial_state(e, restoring=True)[0], which)
         evaluator = Evaluator(e, decode=_probability)
-        rows = {split: evaluator(state, split)[1] for split in splits}
+        found = {split: evaluator(state, split) for split in splits}
         cost = describe.multiply_adds(e.model, e.blank())
     except UserError as error:
         if "@" in word:
             raise UserError(f"{word}: the network does not take pictures of this size: {error}") from error
         raise
+    for values, _ in found.values():
+        if told := unfinished(values):
+            say(f"warning: {word}: {told}")
+    rows = {split: rows for split, (_, rows) in found.items()}
     if not all(np.isfinite(row["probability"]).all() for row in rows.values()):
         raise UserError(f"{word} predicts probabilities that are not finite; leave it out")
     return Member(name, {s: row["probability"] for s, row in rows.items()}, {s: row["label"] for s, row in rows.items()}, cost)
@@ -155,11 +177,12 @@ def _probability(outputs: dict) -> dict[str, Array]:
 def _result(members: list[Member], wanted: tuple[str, float] | None, kind: str) -> Result:
     choosing, measuring, protocol = _divided(members)
     costs = [member.cost for member in members]
+    accuracies = [float((predicted.argmax(-1) == choosing[1]).mean()) for predicted in choosing[0]]
 
     def committee(chosen: tuple[int, ...]) -> Committee:
         return Committee([measuring[0][i] for i in chosen], measuring[1], [costs[i] for i in chosen], kind)
 
-    big = max(range(len(members)), key=lambda i: costs[i])
+    big = max(range(len(members)), key=lambda i: (costs[i], accuracies[i]))  # of equals in cost the better is the one to beat
     reference = committee((big,)).ensemble()
 
     def row(what: str, choice: Choice, outcome: Outcome, target: str = "", chosen: float | None = None) -> Row:
@@ -182,7 +205,7 @@ def _result(members: list[Member], wanted: tuple[str, float] | None, kind: str) 
         if choice.thresholds:
             curves.setdefault(rows[-1].name, _curve(committee(choice.members), choice.thresholds))
     if not curves:  # a network alone was best each time; the curve shows why
-        ends = min(range(len(members)), key=lambda i: costs[i]), big
+        ends = min((i for i in range(len(members)) if i != big), key=lambda i: costs[i]), big
         curves[" -> ".join(members[i].name for i in ends)] = _curve(committee(ends), (NEVER,))
     return Result(rows, protocol, kind, len(measuring[1]), curves)
 
@@ -207,7 +230,7 @@ def _divided(members: list[Member]) -> tuple[tuple[list[np.ndarray], np.ndarray]
 def _targets(members: list[Member], choosing: tuple, costs: list[int], kind: str) -> list[tuple[str, float]]:
     """As accurate as each member on the images to choose on, and at the cost of each but the cheapest."""
     alone = [Committee([choosing[0][i]], choosing[1], [costs[i]], kind).ensemble().accuracy for i in range(len(members))]
-    dear = sorted(range(len(members)), key=lambda i: costs[i])[1:]
+    dear = sorted(range(len(members)), key=lambda i: (costs[i], alone[i]))[1:]
     wanted = [("accuracy", alone[i]) for i in dear] + [("compute", float(costs[i])) for i in dear]
     return list(dict.fromkeys(wanted))  # members may cost the same
 

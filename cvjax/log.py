@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -52,6 +52,13 @@ def truncate(path: Path, step: int) -> None:
     os.replace(temporary, path)
 
 
+def unfinished(values: Mapping[str, float]) -> str:
+    """What to say of solves that gave up, by their measured shares; nothing where there are none."""
+    gave_up = [f"{name} {value:.3g}" for name, value in values.items() if "unfinished" in name and value > 0]
+    told = "share of ODE solves that gave up at config.model.solve.max_steps, so that their results are not solutions"
+    return f"{', '.join(gave_up)}: {told}" if gave_up else ""
+
+
 class Log:
     """Metric writer of one run. Resuming cuts the files back to the step that is resumed from."""
 
@@ -84,11 +91,9 @@ class Log:
         if not self.main:
             return
         epoch = round(step / self.steps_per_epoch, 4)
-        gave_up = [f"{name} {value:.3g}" for name, value in values.items() if "/unfinished" in name and value > 0]
-        if gave_up and not self._warned:
+        if (told := unfinished(values)) and not self._warned:
             self._warned = True
-            self.say(f"warning: step {step}: {', '.join(gave_up)}: share of ODE solves that gave up at config.model.solve.max_steps, "
-                     "so that their results are not solutions; said once, measured in every step")  # fmt: skip
+            self.say(f"warning: step {step}: {told}; said once, measured in every step")
         self._lines.write(json.dumps({"step": step, "epoch": epoch, **values}) + "\n")
         for name, value in values.items():
             if math.isfinite(value):

@@ -17,7 +17,7 @@ from cvjax.data._source import decoded
 from cvjax.errors import UserError
 from cvjax.evaluate import Evaluator
 from cvjax.files import write_json
-from cvjax.log import summary
+from cvjax.log import summary, unfinished
 from cvjax.preprocess import host_eval
 from cvjax.state import State
 
@@ -72,7 +72,9 @@ def predict_files(config: ConfigDict, folder: Path, paths: list[str], which: str
             except (DecodeError, OSError) as error:
                 print(f"{file}: skipped, {error}", file=sys.stderr)
                 continue
-            rows = jax.device_get(see(state, example["image"][None]))
+            rows, metrics = jax.device_get(see(state, example["image"][None]))
+            if told := unfinished(metrics):
+                print(f"warning: {file}: {told}", file=sys.stderr)
             row = {key: value[0] for key, value in rows.items()}
             Image.fromarray(e.task.draw(picture, row, e.info)).save(out / name)
             lines.write(json.dumps({"file": str(file), "drawn": name, **e.task.describe(row, e.info)}) + "\n")

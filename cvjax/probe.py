@@ -12,6 +12,7 @@ What is measured in steps is logged with the other metrics as "train/NAME". A ru
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 
 from cvjax import lookup, optim
 from cvjax.build import Experiment
+from cvjax.errors import UserError
 from cvjax.files import write_json
 from cvjax.preprocess import device_eval, host_eval
 from cvjax.state import State, Term, flat
@@ -50,6 +52,11 @@ def captures(e: Experiment) -> Callable[[Any, str], bool] | bool:
 
 def of_outputs(e: Experiment, outputs: dict) -> dict[str, Term]:
     """Measures of the captured outputs of one device's micro-batch; to be averaged."""
+    if not outputs:
+        names = ", ".join(name for name, file in _files(e).items() if hasattr(file, "captures"))
+        raise UserError(
+            f"probe {names}: {e.model_file.__name__} has no layers whose outputs it measures; leave it out of config.train.probes"
+        )
     found: dict[str, Any] = {}
     for measure in _having(e, "of_outputs"):
         found |= measure(outputs)
@@ -65,5 +72,8 @@ def of_gradients(e: Experiment, gradients: Any) -> dict[str, jax.Array]:
 
 
 def _having(e: Experiment, function: str) -> list[Callable]:
-    files = [lookup.find("probes", name) for name in e.training.probes]
-    return [getattr(file, function) for file in files if hasattr(file, function)]
+    return [getattr(file, function) for file in _files(e).values() if hasattr(file, function)]
+
+
+def _files(e: Experiment) -> dict[str, ModuleType]:
+    return {name: lookup.find("probes", name) for name in e.training.probes}

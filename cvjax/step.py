@@ -89,7 +89,7 @@ def _gradients(e: Experiment, state: State, micros: dict, keys: jax.Array, depth
         outputs, changed = e.model.apply(
             {"params": params, "batch_stats": stats}, inputs, train=True, rngs={"dropout": key, "depth": depth},
             capture_intermediates=captures, mutable=["batch_stats", *(["intermediates"] if captures else [])])  # fmt: skip
-        found = reported(e, outputs, micro) | (probe.of_outputs(e, changed["intermediates"]) if captures else {})
+        found = reported(e, outputs, micro) | (probe.of_outputs(e, changed.get("intermediates", {})) if captures else {})
         return found, changed.get("batch_stats", {})
 
     def objective(learnt: Any, stats: Any, micro: dict, key: jax.Array, counts: dict | None) -> tuple[jax.Array, tuple]:
@@ -144,11 +144,15 @@ def evaluation(e: Experiment, decode: Callable[[dict], dict]) -> Callable:
 
 
 def forward(e: Experiment) -> Callable:
-    """`(state, images) -> task.decode(...)` on one device without labels: what prediction runs."""
+    """`(state, images) -> (task.decode(...), metrics)` on one device without labels: what prediction runs.
+
+    metrics: what the network says of itself, its outputs "metric/NAME".
+    """
 
     @jax.jit
-    def step(state: State, images: jax.Array) -> dict:
-        return e.task.decode(_outputs(e, state, device_eval({"image": images}, e.pixels)))
+    def step(state: State, images: jax.Array) -> tuple[dict, dict]:
+        outputs = _outputs(e, state, device_eval({"image": images}, e.pixels))
+        return e.task.decode(outputs), {name.removeprefix("metric/"): x for name, x in outputs.items() if name.startswith("metric/")}
 
     return step
 

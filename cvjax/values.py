@@ -51,6 +51,8 @@ def typed(value: Any, hint: Any, where: str) -> Any:
         return value
     if isinstance(value, list):
         value = tuple(value)
+    if plain == (tuple,) and isinstance(value, int | float | str):
+        value = (value,)  # a list of one
     if isinstance(value, int) and not isinstance(value, bool) and float in plain and int not in plain:
         value = float(value)
     if not isinstance(value, plain) or (isinstance(value, bool) and bool not in plain):

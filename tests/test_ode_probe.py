@@ -21,7 +21,12 @@ class Growth(nn.Module):
         rate = self.param("rate", nn.initializers.constant(4.0), ())
         y = inputs["image"].mean((1, 2))
         end, stats = odeint(lambda p, t, y: p * y, rate, y, Solve.of(self.solve), inputs.get("tally"))
-        return {"features": end, "logits": end, "metric/nfe_forward": stats.evaluations.mean()}
+        return {
+            "features": end,
+            "logits": end,
+            "metric/nfe_forward": stats.evaluations.mean(),
+            "metric/unfinished": stats.unfinished.mean(),
+        }
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from cvjax.errors import UserError
 from cvjax.train import train
 from tiny import tiny
 
@@ -27,3 +28,11 @@ def test_probes_log_every_layer_and_change_nothing(tmp_path):
     for a, b in zip(plain, probed, strict=True):
         assert not any("gradients" in name or "responses" in name for name in a)
         assert a["train/loss"] == pytest.approx(b["train/loss"], rel=1e-5) if "train/loss" in a else True
+
+
+def test_a_probe_that_finds_nothing_is_told_before_the_first_step(tmp_path):
+    config = tiny(model=None, train={"probes": ("responses",)})
+    with config.unlocked():
+        config.model = {"name": "mlp"}
+    with pytest.raises(UserError, match="probe responses: cvjax.models.mlp has no layers whose outputs it measures"):
+        train(config, tmp_path)

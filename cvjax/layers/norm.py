@@ -148,7 +148,7 @@ class GroupNorm(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         groups, c = min(self.groups, x.shape[-1]), x.shape[-1]
         if c % groups:
-            raise ValueError(f"{c} channels do not divide into {groups} groups")
+            raise ValueError(f"a width of {c} channels does not divide into {groups} groups")
         scale = self.param("scale", nn.initializers.ones, (c,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (c,), jnp.float32)
         x = x.astype(jnp.float32)

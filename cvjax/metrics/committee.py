@@ -75,6 +75,8 @@ class Committee:
 
     def cascade(self, thresholds: Sequence[float]) -> Outcome:
         """An image leaves after the first member at which the confidence reaches the threshold; after the last in any case."""
+        if len(thresholds) != len(self.sure) - 1:
+            raise ValueError(f"{len(thresholds)} thresholds for {len(self.sure)} members; all but the last have one")
         leaves = self.sure[:-1] >= np.reshape(thresholds, (-1, 1))
         stage = np.where(leaves.any(0), leaves.argmax(0), len(self.sure) - 1) if len(leaves) else np.zeros(self.sure.shape[1], int)
         return Outcome(self.right[stage, np.arange(len(stage))], stage, float(self.costs[stage].mean()))

@@ -100,13 +100,18 @@ class Model(nn.Module):
         for rows, columns in map(_rows_and_columns, self.pyramid):
             for row in range(rows):
                 for column in range(columns):
-                    yield np.flatnonzero((np.floor(y * rows) == row) & (np.floor(x * columns) == column))
+                    inside = np.flatnonzero((np.floor(y * rows) == row) & (np.floor(x * columns) == column))
+                    if not len(inside):
+                        raise ValueError(f"fisher: a cell of pyramid '{rows}x{columns}' has no descriptor in it; take fewer cells")
+                    yield inside
 
     def _check(self) -> None:
         """Raises ValueError for settings that cannot be."""
         for name, value, words in (("variant", self.variant, VARIANTS), ("norm", self.norm, NORMS)):
             if value not in words:
                 raise ValueError(f"fisher: no {name} {value!r}; have {', '.join(map(repr, words))}")
+        if not self.pyramid:
+            raise ValueError("fisher: pyramid is empty; ('1x1',) is the whole image")
         if not 1 <= self.dims <= LENGTH:
             raise ValueError(f"fisher: dims is {self.dims}; PCA keeps from 1 to {LENGTH} of a descriptor's {LENGTH} numbers")
         if self.words < 1 or self.step < 1 or not self.cells or min(self.cells) < 1:

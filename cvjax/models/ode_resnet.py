@@ -81,8 +81,11 @@ class Model(nn.Module):
         """How to solve, and the residual blocks left in each stage; or a ValueError that names the field and its legal values."""
         variant, option = net._choices()
         blocks = list(variant.blocks)
-        if not self.stages or not set(self.stages) <= set(range(1, len(blocks) + 1)):
-            raise ValueError(f"ode_resnet: stages {self.stages}; name some of {tuple(range(1, len(blocks) + 1))}")
+        known = range(1, len(blocks) + 1)
+        if not self.stages or any(type(stage) is not int or stage not in known for stage in self.stages):
+            raise ValueError(f"ode_resnet: stages {self.stages}; name some of {tuple(known)}")
+        if len(set(self.stages)) < len(self.stages):
+            raise ValueError(f"ode_resnet: stages {self.stages} name one twice")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"ode_resnet: no activation {self.activation!r}; have {', '.join(map(repr, ACTIVATIONS))}")
         if option == "none":

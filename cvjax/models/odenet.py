@@ -66,7 +66,7 @@ class Model(nn.Module):
     def __call__(self, inputs: dict, *, train: bool) -> dict:
         """inputs["image"]: float b h w c. Returns the maps "stem" and "body" (b h w c), "features" (b c, float32), "logits" (b k, float32)
         and, of "ode", "metric/nfe_forward" and "metric/unfinished", means over the batch of what `ode.Stats` says."""
-        how = self._choices()
+        how = self._choices(inputs["image"].shape)
         out: dict = {"stem": self._stem(jnp.asarray(inputs["image"], self.dtype))}
         if self.variant == "ode":
             block = ODEBlock(Field(self.width, self.activation, self.dtype, name="field", parent=None), how, name="ode")
@@ -84,7 +84,7 @@ class Model(nn.Module):
         """What the backward pass counts, see `cvjax.step`."""
         return ode.TALLIES if self.variant == "ode" else ()
 
-    def _choices(self) -> ode.Solve:
+    def _choices(self, shape: tuple[int, ...]) -> ode.Solve:
         """How to solve, or a ValueError that names the field and its legal values."""
         for name, words in (("variant", VARIANTS), ("stem", STEMS), ("activation", ACTIVATIONS)):
             if getattr(self, name) not in words:
@@ -92,6 +92,8 @@ class Model(nn.Module):
         for name in ("blocks", "width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"odenet: {name} is {getattr(self, name)}; it must be at least 1")
+        if min(shape[1:3]) < SMALLEST:
+            raise ValueError(f"odenet: images of {shape[1]} x {shape[2]} are too small; at least {SMALLEST} x {SMALLEST}")
         return ode.Solve.of(self.solve)
 
     def _euler(self, x: Float[Array, "b h w c"]) -> Float32[Array, "b h w c"]:

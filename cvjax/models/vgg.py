@@ -76,6 +76,8 @@ class Model(nn.Module):
             raise ValueError(f"vgg: no variant {self.variant}; have {', '.join(map(str, VARIANTS))}")
         if min(shape[1:3]) < SMALLEST:
             raise ValueError(f"vgg: images of {shape[1]} x {shape[2]} are too small; at least {SMALLEST} x {SMALLEST}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"vgg: dropout {self.dropout}; a share of at least 0 and below 1")
         if self.width < 0:
             raise ValueError(f"vgg: width {self.width}; it must be at least 1, or 0 for the paper's")
 

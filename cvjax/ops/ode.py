@@ -24,6 +24,8 @@ from jaxtyping import Array, Float, Float32
 from cvjax.ops import adaptive
 from cvjax.ops.tableau import ADAPTIVE, FIXED, Tableau, by_example, combine, tableau
 
+MOST_STEPS = 1_000_000
+LEAST_TOL = 1e-7
 GRADIENTS = ("adjoint", "checkpointed", "direct")
 TALLIES = ("nfe_backward", "unfinished_backward")  # what the backward pass knows, see `odeint`
 
@@ -62,14 +64,14 @@ class Solve(NamedTuple):
             if getattr(self, name) not in words:
                 raise ValueError(f"no solve.{name} {getattr(self, name)!r}; have {', '.join(map(repr, words))}")
         for name, least in (("steps", 0), ("max_steps", 1)):
-            if type(getattr(self, name)) is not int or getattr(self, name) < least:
-                raise ValueError(f"solve.{name} is {getattr(self, name)!r}; it must be a whole number, at least {least}")
+            if type(getattr(self, name)) is not int or not least <= getattr(self, name) <= MOST_STEPS:
+                raise ValueError(f"solve.{name} is {getattr(self, name)!r}; it must be a whole number from {least} to {MOST_STEPS}")
         if not self.steps and self.solver in FIXED:
             raise ValueError(
                 f"{self.solver} has no error estimate to choose steps by; set solve.steps, or solve.solver to {' or '.join(ADAPTIVE)}"
             )
-        if not 0 < self.tol < 1:
-            raise ValueError(f"solve.tol is {self.tol}; it must be above 0 and below 1")
+        if not LEAST_TOL <= self.tol < 1:
+            raise ValueError(f"solve.tol is {self.tol}; it must be below 1 and at least {LEAST_TOL}, what float32 can tell apart")
         return self
 
 

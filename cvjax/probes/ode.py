@@ -85,10 +85,11 @@ def _solving(model: Any, changed: dict) -> nn.Module:
 
 
 def _forward(model: nn.Module, variables: dict, inputs: dict, turns: int = 4) -> tuple[jax.Array, float, float]:
-    """The state at the equation's end, of a network of several its features; evaluations; seconds."""
+    """The state at the equation's end, of a network of several its features, NaN where a solve gave up; evaluations; seconds."""
     run = jax.jit(lambda v, x: model.apply(v, x, train=False)).lower(variables, inputs).compile()
     out, seconds = _timed(run, variables, inputs, turns=turns)
-    return out.get("body", out["features"]), float(out["metric/nfe_forward"]), seconds
+    state = out.get("body", out["features"])
+    return state if not out["metric/unfinished"] else jnp.full_like(state, jnp.nan), float(out["metric/nfe_forward"]), seconds
 
 
 def _backward(model: nn.Module, variables: dict, inputs: dict) -> tuple[float, float, float]:
@@ -127,8 +128,8 @@ def _distance(x: jax.Array, exact: jax.Array) -> jax.Array:
 
 
 def _slope(x: Any, y: Any) -> float:
-    """Of the line through log y over log x."""
-    return float(np.polyfit(np.log(x), np.log(np.maximum(y, 1e-12)), 1)[0])
+    """Of the line through log y over log x; NaN where one is."""
+    return float(np.polyfit(np.log(x), np.log(np.maximum(y, 1e-12)), 1)[0]) if np.isfinite(y).all() else float("nan")
 
 
 def _order(steps: Any, errors: Any) -> float:

@@ -1,5 +1,6 @@
 """Stochastic depth by the paper's own figures, and by what a block that is left out must not do."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,6 +77,31 @@ def test_drop_path_keeps_the_mean_and_draws_for_each_example():
     outs = jnp.stack([apply(model, variables, x, seed)[0]["stage1"] for seed in range(3)])
     changed = jnp.abs(outs - outs[:1]).max((2, 3, 4)) > 0
     assert bool(changed.any()) and not bool(changed.all())
+
+
+class Dropped(nn.Module):
+    @nn.compact
+    def __call__(self, y):
+        return stochastic_depth.drop_path(self, y, 0.25, True)
+
+
+def test_drop_path_is_all_or_nothing_and_right_in_the_mean():
+    out = Dropped().apply({}, jnp.ones((4000, 3)), rngs={"dropout": jax.random.key(0)})
+    assert set(np.unique(out)) == {0.0, 4.0} and (out == out[:, :1]).all()
+    assert float(out.mean()) == pytest.approx(1, abs=0.12)
+
+
+def test_drop_path_is_likelier_in_later_blocks():
+    assert [stochastic_depth.survival(number, 4, 0.5, "sample") for number in range(1, 5)] == [0.875, 0.75, 0.625, 0.5]
+
+
+def test_a_block_that_is_left_out_is_not_computed():
+    """Its convolutions stand inside the branch of a conditional, not before a choice between two results."""
+    model, x, variables = net(survival=0.5)
+    text = jax.jit(lambda: apply(model, variables, x, 0)[0]["logits"]).lower().as_text()
+    outside = "".join(line for line in text.splitlines() if line.startswith("    ") and not line.startswith("     "))
+    assert text.count("stablehlo.case") == 6 and text.count("stablehlo.convolution") == 13
+    assert outside.count("stablehlo.convolution") == 1, "the stem's alone"
 
 
 def test_all_devices_leave_out_the_same_blocks():

@@ -29,6 +29,29 @@ def test_threshold_0_is_the_first_member_and_above_1_the_ensemble(kind):
 
 
 @pytest.mark.parametrize("kind", committee.CONFIDENCES)
+def test_also_of_predictions_without_a_doubt_and_with_nothing_else(kind):
+    one_hot, level = np.eye(4, dtype=np.float32)[[0, 1, 2, 3]], np.full((4, 4), 0.25, np.float32)
+    assert (Committee([one_hot, level], np.arange(4), (1, 2), kind).ensemble().stage == 1).all(), "no confidence reaches NEVER"
+    assert (Committee([level, one_hot], np.arange(4), (1, 2), kind).cascade((0,)).stage == 0).all(), "every confidence reaches 0"
+    assert ((committee.confidence(one_hot, kind) >= 0) & (committee.confidence(one_hot, kind) <= 1)).all()
+
+
+def test_thresholds_are_one_for_each_member_but_the_last():
+    p, labels = members(sharpness=(1, 2, 3))
+    with pytest.raises(ValueError, match="1 thresholds for 3 members"):
+        Committee(p, labels, (1, 2, 4), "margin").cascade((0.5,))
+
+
+def test_of_equally_accurate_ones_the_cheaper_is_best_and_of_equally_cheap_ones_the_better():
+    right, labels = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]], np.array([0, 1, 2, 0])
+    poor = np.eye(3, dtype=np.float32)[[0, 0, 0, 0]]
+    choice, _ = Search([right, right], labels, (1, 5), "margin").best("compute", 10)
+    assert choice == ((0,), ()), "nobody else is asked"
+    choice, accuracy = Search([poor, right], labels, (3, 3), "margin").best("accuracy", 0.1)
+    assert choice == ((1,), ()) and accuracy == 1
+
+
+@pytest.mark.parametrize("kind", committee.CONFIDENCES)
 def test_average_cost_rises_with_the_threshold(kind):
     p, labels = members()
     c = Committee(p, labels, (1, 3), kind)

@@ -46,6 +46,7 @@ def test_biases_start_as_the_paper_says():
     [
         ({"variant": "three"}, 64, "no variant 'three'"),
         ({"width": 8}, 64, "width 8; a multiple of 6"),
+        ({"dropout": 1.5}, 64, "dropout 1.5"),
         ({}, 62, "62 x 62 are too small; at least 63"),
     ],
 )

@@ -7,8 +7,9 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.svm import LinearSVC
 
+from cvjax import checkpoint
 from cvjax import config as configs
-from cvjax.build import build
+from cvjax.build import build, initial_state
 from cvjax.check import check_builds
 from cvjax.errors import UserError
 from cvjax.files import lines
@@ -48,6 +49,42 @@ def test_pca_is_scikit_learns():
     np.testing.assert_allclose((x[:9] - found["pca_mean"][None]) @ found["pca_components"].T, theirs.transform(x[:9]), atol=1e-3)
 
 
+def test_a_pyramids_cells_are_its_rows_of_columns_and_each_has_length_1():
+    image = jnp.zeros((1, 32, 32, 3)).at[:, 22:, :9].set(jax.random.uniform(jax.random.key(1), (1, 10, 9, 3)))  # below, on the left
+    model = fisher.Model(num_classes=2, variant="bow", words=3, dims=4, cells=(2,), step=4, pyramid=("2x2",), norm="l2")
+    variables = model.init(jax.random.key(0), {"image": image}, train=False)
+    cells = model.apply(variables, {"image": image}, train=False)["features"].reshape(4, 3)
+    np.testing.assert_allclose(jnp.linalg.norm(cells, axis=-1), 1, rtol=1e-5)
+    flat = model.apply(variables, {"image": jnp.zeros((1, 32, 32, 3))}, train=False)["features"].reshape(4, 3)
+    assert [bool(jnp.allclose(a, b)) for a, b in zip(cells, flat, strict=True)] == [True, True, False, True]
+
+
+def test_padding_of_the_last_batch_is_no_example():
+    pixels, labels = images()
+    model = fisher.Model(num_classes=2, variant="bow", words=2, dims=4, cells=(2,), step=4)
+    start = model.init(jax.random.key(0), {"image": pixels[:1]}, train=False)["params"]
+    valid = np.arange(40) < 33
+    whole = {"image": pixels[:33], "label": labels[:33], "valid": valid[:33]}
+    padded = {"image": pixels, "label": np.where(valid, labels, 1), "valid": valid}
+    fit = fisher.fit(model, {"image": pixels[:1]}, 33, samples=400)
+    one, other = (fit(start, lambda batch=batch: iter([batch]), 0) for batch in (whole, padded))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), one, other)
+
+
+def test_another_seed_is_another_fit(tmp_path):
+    one, other = (fits(seed, tmp_path / str(seed)) for seed in (0, 1))
+    assert not np.array_equal(one["means"], other["means"])
+
+
+def fits(seed, folder):
+    config = smoke()
+    with config.unlocked():
+        config.seed = seed
+    train(config, folder)
+    e = build(config)
+    return checkpoint.restore_for_inference(folder, initial_state(e, restoring=True)[0], "latest")[0].params
+
+
 def smoke(**model):
     config = configs.load("experiments/fisher_cifar10.py", "smoke")
     with config.unlocked():
@@ -69,6 +106,8 @@ def test_a_fit_is_one_step_and_a_finished_run_does_nothing(tmp_path):
         (dict(norm="l1"), "no norm 'l1'"),
         (dict(dims=200), "PCA keeps from 1 to 128"),
         (dict(pyramid=("2",)), "write rows and columns as '2x2'"),
+        (dict(pyramid=()), "pyramid is empty"),
+        (dict(pyramid=("16x16",)), "a cell of pyramid '16x16' has no descriptor"),
         (dict(cells=(20,)), "needs 80 pixels, the image has 32"),
         (dict(words=10**6), "cannot be fitted to"),
     ],
@@ -76,6 +115,14 @@ def test_a_fit_is_one_step_and_a_finished_run_does_nothing(tmp_path):
 def test_mistakes_before_the_fit(model, message):
     with pytest.raises(UserError, match=message):
         check_builds(build(smoke(**model)))
+
+
+def test_probes_of_steps_are_refused():
+    config = smoke()
+    with config.unlocked():
+        config.train.probes = ("gradients",)
+    with pytest.raises(UserError, match="probe gradients looks at steps of training, but models/fisher.py is fitted in one"):
+        build(config)
 
 
 def test_what_a_fitted_model_has_no_use_for():

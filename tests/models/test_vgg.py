@@ -23,8 +23,9 @@ def test_parameters(variant, batch_norm):
 
 @pytest.mark.parametrize(
     ("settings", "size", "message"),
-    [({"variant": 12}, 32, "no variant 12; have 11"), ({"width": -1}, 32, "width -1"), ({}, 31, "31 x 31 are too small; at least 32")],
-)
+    [({"variant": 12}, 32, "no variant 12; have 11"), ({"width": -1}, 32, "width -1"), ({"dropout": -0.5}, 32, "dropout -0.5"),
+     ({}, 31, "31 x 31 are too small; at least 32")],
+)  # fmt: skip
 def test_mistakes_are_named(settings, size, message):
     with pytest.raises(ValueError, match=message):
         vgg.Model(num_classes=3, **settings).init(jax.random.key(0), {"image": jnp.zeros((1, size, size, 3))}, train=False)

@@ -62,6 +62,11 @@ def test_normalisations_of_nothing_are_nothing_with_finite_gradients():
     assert not encodings.l2(encodings.power(zero)).any() and jnp.isfinite(slope).all()
 
 
+def test_l2_is_length_1():
+    x = jax.random.normal(jax.random.key(0), (3, 7))
+    np.testing.assert_allclose(jnp.linalg.norm(encodings.l2(x), axis=-1), 1, rtol=1e-5)
+
+
 def test_a_ramp_has_one_direction():
     """Brightness that grows to the right: only bin 0; downwards: bin 2, a quarter of a turn on."""
     ramp = jnp.tile(jnp.arange(16.0), (16, 1))

@@ -114,6 +114,13 @@ def test_eight_devices_equal_one(control):
     assert abs(float(theirs_tally[0, 0]) - float(tally[0])) <= 8, "one attempt may hang on rounding"
 
 
+def test_the_adjoints_quadrature_has_order_4():
+    """Of dy/dt = p cos(t) the derivative by p is the integral of cos(t), in the large steps that such an equation takes."""
+    rate = jnp.array([1.0])
+    end = lambda p: odeint(lambda p, t, y: p[None] * jnp.cos(t)[:, None], p, jnp.zeros((1, 1)), Solve(tol=1e-3))[0].sum()  # noqa: E731
+    assert float(jax.grad(end)(rate)[0]) == pytest.approx(np.sin(1), rel=1e-3)
+
+
 def test_a_solve_that_gives_up_says_so():
     (_, _, tally), stats = gradient(Solve(tol=1e-6, max_steps=3))
     assert stats.unfinished.sum() > 0 and tally[1] > 0
@@ -122,12 +129,21 @@ def test_a_solve_that_gives_up_says_so():
 
 @pytest.mark.parametrize(
     ("wrong", "says"),
-    [({"solver": "dopri"}, "no solve.solver 'dopri'; have 'euler'"), ({"gradient": "backprop"}, "no solve.gradient"),
-     ({"tol": 0.0}, "solve.tol is 0.0; it must be above 0"), ({"tol": -1e-3}, "above 0"), ({"steps": -1}, "solve.steps is -1"),
-     ({"solver": "rk4"}, "rk4 has no error estimate to choose steps by; set solve.steps"), ({"max_steps": 0}, "at least 1"),
-     ({"step": 3}, "solve has no 'step'; have solver, steps"), ({"steps": 2.5}, "solve.steps is 2.5"), ({"tol": float("nan")}, "solve.tol"),
-     ({"control": "device"}, "no solve.control")],
-)  # fmt: skip
+    [
+        ({"solver": "dopri"}, "no solve.solver 'dopri'; have 'euler'"),
+        ({"gradient": "backprop"}, "no solve.gradient"),
+        ({"tol": 0.0}, "solve.tol is 0.0; it must be below 1 and at least"),
+        ({"tol": 1e-30}, "what float32 can tell"),
+        ({"tol": float("nan")}, "solve.tol"),
+        ({"steps": -1}, "solve.steps is -1"),
+        ({"steps": 2.5}, "solve.steps is 2.5"),
+        ({"solver": "rk4"}, "rk4 has no error estimate to choose steps by; set solve.steps"),
+        ({"max_steps": 0}, "from 1 to"),
+        ({"max_steps": 10**12}, "from 1 to"),
+        ({"step": 3}, "solve has no 'step'; have solver, steps"),
+        ({"control": "device"}, "no solve.control"),
+    ],
+)
 def test_mistakes_are_one_line(wrong, says):
     with pytest.raises(ValueError, match=says) as error:
         Solve.of(wrong)
