@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cvjax.cascade import cascade, read_target
+from cvjax.cascade import Member, _divided, _overlap, _result, cascade, read_target
 from cvjax.errors import UserError
 from cvjax.files import read_json, write_json
 from cvjax.reporting.cascade_page import frontier
@@ -75,7 +75,7 @@ def test_frontier_is_of_those_that_no_cheaper_one_equals():
     assert [row.average for row in frontier(rows)] == [1, 3]
 
 
-@pytest.mark.parametrize("text", ["accuracy", "accuracy:2", "accuracy:x", "speed:3", "compute:-1", "accuracy:nan"])
+@pytest.mark.parametrize("text", ["accuracy", "accuracy:2", "accuracy:x", "speed:3", "compute:-1", "compute:inf", "accuracy:nan"])
 def test_targets_that_are_none(text):
     with pytest.raises(UserError, match="write accuracy:0.9"):
         read_target(text)
@@ -106,6 +106,55 @@ def test_a_network_of_one_input_size_says_so(runs, tmp_path):
     train(config, tmp_path / "mlp")
     with pytest.raises(UserError, match="mlp@12: the network does not take pictures of this size"):
         cascade([f"{runs}/seed0", f"{tmp_path}/mlp@12"], tmp_path / "out", "", "margin", "latest")
+
+
+def test_a_member_that_was_trained_on_the_images_is_refused(runs, tmp_path):
+    seen = changed(runs / "seed1", tmp_path / "seen", data={"train": "train[:50000]", "val": "train[45000:]"})
+    same = changed(runs / "seed0", tmp_path / "same", data={"train": "train[:45000]", "val": "train[45000:]"})
+    with pytest.raises(UserError, match=r"seen was trained on images of its val split: train\[:50000\] and train\[45000:\]"):
+        cascade([same, seen], tmp_path / "out", "", "margin", "latest")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        ("train[:10]", "train[10:]", False),
+        ("train[:11]", "train[10:]", True),
+        ("train", "train[3:5]", True),
+        ("train", "val", False),
+        ("train[:80%]", "train[70%:]", False),  # not told apart from its text
+        ("train", "", False),
+    ],
+)
+def test_slices_that_share_images(one, other, shared):
+    assert _overlap(one, other) is shared
+
+
+def test_a_runs_own_folder_is_not_written_into(runs):
+    with pytest.raises(UserError, match="holds a run; name another folder"):
+        cascade([f"{runs}/seed0", f"{runs}/seed1"], runs / "seed0", "", "margin", "latest")
+
+
+def member(right, seed):
+    """Predictions on 40 val and 60 test images: right on the named split only."""
+    labels = {"val": np.arange(40) % 3, "test": np.arange(60) % 3}
+    draw = np.random.default_rng(seed)
+    wrong = {split: (y + 1 + draw.integers(2, size=len(y))) % 3 for split, y in labels.items()}
+    return Member(f"m{seed}", {s: np.eye(3)[labels[s] if s == right else wrong[s]] for s in labels}, labels, 1 + seed)
+
+
+def test_thresholds_are_chosen_on_val_and_measured_on_test():
+    found = _result([member("test", 0), member("val", 1)], ("accuracy", 0.9), "margin")
+    chosen = found.rows[-1]
+    assert chosen.members == ("m1",) and chosen.chosen_accuracy == 1 and chosen.accuracy == 0
+    assert found.images == 60 and "chosen on the val split, measured on the test split" in found.protocol
+
+
+def test_halves_of_val_share_no_image():
+    one, other = (member("val", seed) for seed in (0, 1))
+    halves = [Member(m.name, {"val": np.arange(40)[:, None] * np.ones((1, 3))}, {"val": np.arange(40)}, m.cost) for m in (one, other)]
+    (_, chose), (_, measured), _ = _divided(halves)
+    assert sorted([*chose, *measured]) == list(range(40))
 
 
 def test_unfinished_runs_and_other_data(runs, tmp_path):
