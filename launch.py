@@ -35,7 +35,7 @@ flags.DEFINE_string("config", None, "Experiment file with its arguments: experim
 flags.DEFINE_string("workdir", None, "Folder of the run; a run that is there is continued.")
 flags.DEFINE_string("rerun", None, "Folder of a run whose config train starts again, in another --workdir.")
 flags.DEFINE_string("init", None, "Weights to begin from, a run's folder or torchvision:FILE; the same as --config.init.")
-flags.DEFINE_list("probe", [], "Probes that look into the network while it trains: gradients,responses.")
+flags.DEFINE_list("probe", [], "Probes that look into the network: gradients,responses while it trains; ode,responses once it is trained.")
 flags.DEFINE_boolean("all", False, "describe every network there is, or those named: --all resnet18 'vgg*'.")
 flags.DEFINE_float("seconds", None, "How long describe --all measures each batch size of a network (1); 0 does not.")
 flags.DEFINE_list("batch_sizes", ["1", "8", "32"], "Batch sizes at which describe measures.")

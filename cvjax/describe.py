@@ -49,11 +49,12 @@ def layers(model: nn.Module, inputs: dict) -> list[Layer]:
         name = jax.tree_util.keystr(path[:-1], simple=True, separator="/")
         sizes[name] = sizes.get(name, 0) + math.prod(leaf.shape)
     found: dict[str, Layer] = {}
+    known = set(sizes)
     for op in _operations(_program(model, inputs, variables)):
-        old = found.get(op.module, Layer(op.module, (), sizes.pop(op.module, 0), 0, 0))
-        found[op.module] = old._replace(
-            output=op.shape, multiply_adds=old.multiply_adds + op.multiply_adds, outputs=old.outputs + op.outputs
-        )
+        inner = op.module.partition("/")[2]  # of a network made of another, whose parameters have that one's names
+        name = inner if inner in known and op.module not in known else op.module
+        old = found.get(name, Layer(name, (), sizes.pop(name, 0), 0, 0))
+        found[name] = old._replace(output=op.shape, multiply_adds=old.multiply_adds + op.multiply_adds, outputs=old.outputs + op.outputs)
     unused = [Layer(name, (), size, 0, 0) for name, size in sizes.items()]
     return [layer for layer in [*found.values(), *unused] if layer.parameters or layer.outputs]
 

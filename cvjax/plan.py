@@ -105,7 +105,7 @@ def owned(folder: Path) -> AbstractContextManager[None]:
 def is_new(folder: Path, listed: list[Run]) -> bool:
     """Whether nothing of the study is in the folder yet. Raises UserError when another study, or anything else, is."""
     path = folder / "runs.jsonl"
-    found, wanted = lines(path), [run.line() for run in listed]
+    found, wanted = lines(path), [json.loads(json.dumps(run.line())) for run in listed]  # tuples are lists there
     if not found:
         folders = {run.folder for run in listed}
         _refuse_others(folder, lambda item: item.name in folders)

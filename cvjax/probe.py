@@ -39,6 +39,7 @@ def run(e: Experiment, state: State, folder: Path) -> None:
     state = jax.tree.map(lambda x: x.addressable_data(0), state)
     variables = {"params": optim.averaged(state.params, state.opt), "batch_stats": state.stats}
     found: dict = {}
+    print(f"probes {', '.join(e.training.probes)} look into the trained network", flush=True)
     for measure in probes:
         found |= measure(e.model, variables, e.task.inputs(batch, None))
     write_json(folder / "probes.json", found)

@@ -7,7 +7,7 @@ import pytest
 
 from cvjax.describe import activations, layers, multiply_adds, parameters
 from cvjax.layers.conv import Conv
-from cvjax.models import resnet
+from cvjax.models import ode_resnet, resnet
 
 X = {"x": jax.ShapeDtypeStruct((2, 8, 8, 6), jnp.float32)}
 KERNEL = jnp.ones((6, 6))
@@ -110,6 +110,12 @@ def test_layers_add_up_to_the_papers_resnet50():
     assert sum(layer.multiply_adds for layer in found) == 4_089_184_256
     assert sum(layer.outputs for layer in found) == 11_114_984  # timm's and fvcore's 11.1 M "activations"
     assert found[0].name == "stem_conv" and found[0].output == (1, 112, 112, 64) and found[-1].name == "head"
+
+
+def test_a_network_made_of_another_has_each_layer_once():
+    image = {"image": jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)}
+    names = [layer.name for layer in layers(ode_resnet.Model(10, 8, stages=(1,)), image)]
+    assert len(set(names)) == len(names) and "stage1_ode/field/conv1" in names and "stage2_block1/conv1" in names
 
 
 def test_other_tools_count_a_loop_once():

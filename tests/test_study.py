@@ -196,6 +196,12 @@ def test_the_list_is_written_once_and_another_study_is_refused(tmp_path):
     assert plan.is_new(tmp_path, runs), "a torn list is written again"
 
 
+def test_settings_that_are_tuples_are_the_same_study_again(tmp_path):
+    runs = plan.runs(Study(base(), {"small": {"image.mean": (0.1,)}, "large": {"image.mean": (0.2,)}}))
+    plan.write(tmp_path, runs)
+    assert not plan.is_new(tmp_path, runs)
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "photo.jpg").write_text("")
     with pytest.raises(UserError, match="holds no study but photo.jpg"):

@@ -4,9 +4,9 @@
 steps. "direct" differentiates the solver's own steps and keeps all they computed. "checkpointed" keeps the state before each step only and
 computes the step again.
 
-Every example of a batch has its own steps, so that a result depends neither on its neighbours nor on the number of devices;
-`control="batch"` gives all of them the same, chosen by their mean error, over all devices. f must treat examples one by one (GroupNorm, no
-BatchNorm).
+Every example of a batch has its own steps, so that a result depends neither on its neighbours nor on the number of devices, but for
+rounding, which can tip the choice of a step; `control="batch"` gives all of them the same, chosen by their mean error, over all devices.
+f must treat examples one by one (GroupNorm, no BatchNorm).
 
 b batch · s anything else, the shape of an example's state
 """

@@ -61,7 +61,7 @@ def get_study(arg=""):
             **LADDER,
             "CNN": {**CNN, "train.duration": "20 epochs"},
             "FV+PN+L2-45k": MANY,
-            "CNN-45k": {**CNN, **MANY, "train.duration": "3 epochs"},
+            "CNN-45k": {**CNN, **MANY, "train.duration": "5 epochs"},
         },
         seeds={**dict.fromkeys(LADDER, (0, 1, 2)), **dict.fromkeys(("CNN", "FV+PN+L2-45k", "CNN-45k"), (0, 1))},
         measured=("val/top1", "train/top1"),
