@@ -6,7 +6,7 @@ of 1 and 2 x 2 cells (SP). A ResNet-8 (CNN) sees the same images, 20 times; FV+P
 5,000 images; 3 seeds of the ladder, 2 of the rest. C is the best of four on those images with seed 0: 0.3, of the bag of words 1.
 
 Run:      python launch.py compare --study=experiments/comparisons/fisher_vectors.py --workdir=runs/fisher_vectors --parallel=2
-Result:   not run here yet
+Result:   BoW 46.9, VLAD 61.8, FV 63.9, +PN 65.5, +L2 64.1, +both 65.5, +SP 69.6 %; 43 CPU-minutes; docs/results/fisher_vectors.md
 """
 
 from cvjax.config import load

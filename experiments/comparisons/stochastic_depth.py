@@ -6,7 +6,7 @@ epochs of a one-cycle schedule, 3 seeds: long enough for the training loss to be
 of short trainings, too short for the error to be lower. `:paper` is ResNet-110 for 500 epochs.
 
 Run:      python launch.py compare --study=experiments/comparisons/stochastic_depth.py:small --workdir=runs/stochastic_depth --parallel=2
-Result:   not run here yet; about 60 minutes of two CPU cores. Time per step: benchmarks/stochastic_depth.py
+Result:   training loss 1.76 against 1.50, error 64.7 against 51.9 %; 53 CPU-minutes; docs/results/stochastic_depth.md
 """
 
 from cvjax.config import args, load
