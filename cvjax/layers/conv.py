@@ -24,6 +24,7 @@ class Conv(nn.Module):
     """k x k convolution with k // 2 zeros on *both* sides, whatever the stride.
 
     "SAME" pads a strided convolution on the right only, which gives other numbers from torch's weights.
+    conditional: it stands in a branch of a `cond`, see `in_loop`.
     Parameters: `kernel` (k k i/groups o) and, where `bias_init` is given, `bias` (o), float32; the arithmetic is done in `dtype`.
     """
 
@@ -31,6 +32,7 @@ class Conv(nn.Module):
     size: int = 3
     stride: int = 1
     groups: int = 1
+    conditional: bool = False
     dtype: DTypeLike = "float32"
     kernel_init: nn.initializers.Initializer = he_fan_out
     bias_init: nn.initializers.Initializer | None = None
@@ -39,7 +41,8 @@ class Conv(nn.Module):
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b p q o"]:
         shape = (self.size, self.size, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
-        y = convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.groups)
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        y = in_loop(x, kernel, self.stride) if self.conditional else convolve(x, kernel, self.stride, self.groups)
         if self.bias_init is None:
             return y
         return y + self.param("bias", self.bias_init, (self.features,), jnp.float32).astype(self.dtype).reshape(1, 1, 1, -1)
@@ -129,26 +132,28 @@ def _kernel_gradient(x: Array, kernel: Array, stride: int, g: Array) -> Array:
     return jnp.stack([rows[tap] for tap in range(k)])
 
 
-def in_loop(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"]) -> Float[Array, "b h w o"]:
-    """`convolve` of stride 1 and odd size for the body of a `scan` or `while_loop`.
+def in_loop(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], stride: int = 1) -> Float[Array, "b p q o"]:
+    """`convolve` of odd size and one group for the body of a `scan` or `while_loop`, or a branch of a `cond`.
 
     There XLA's CPU takes forty times as long for a weight gradient written as a convolution; this one is a product for each tap.
     """
-    return _looped(x, kernel) if jax.default_backend() == "cpu" else plain(x, kernel)
+    return _looped(stride, x, kernel) if jax.default_backend() == "cpu" else plain(x, kernel, stride)
 
 
-@jax.custom_vjp
-def _looped(x: Array, kernel: Array) -> Array:
-    return plain(x, kernel)
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _looped(stride: int, x: Array, kernel: Array) -> Array:
+    return plain(x, kernel, stride)
 
 
-def _looped_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+def _looped_backward(stride: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
     x, g = lax.optimization_barrier((x, g))
-    (h, w), k = x.shape[1:3], kernel.shape[0]
+    (p, q), k = g.shape[1:3], kernel.shape[0]
     padded = jnp.pad(x, ((0, 0), (k // 2, k // 2), (k // 2, k // 2), (0, 0)))
-    taps = [jnp.einsum("bpqi,bpqo->io", padded[:, i : i + h, j : j + w], g) for i in range(k) for j in range(k)]
-    return plain(g, kernel[::-1, ::-1].swapaxes(2, 3)), jnp.stack(taps).reshape(kernel.shape)
+    seen = lambda i, n: slice(i, i + stride * (n - 1) + 1, stride)  # noqa: E731
+    taps = [jnp.einsum("bpqi,bpqo->io", padded[:, seen(i, p), seen(j, q)], g) for i in range(k) for j in range(k)]
+    spread = jnp.zeros((len(x), *x.shape[1:3], g.shape[-1]), g.dtype).at[:, ::stride, ::stride].set(g) if stride > 1 else g
+    return plain(spread, kernel[::-1, ::-1].swapaxes(2, 3)), jnp.stack(taps).reshape(kernel.shape)
 
 
-_looped.defvjp(lambda x, kernel: (plain(x, kernel), (x, kernel)), _looped_backward)
+_looped.defvjp(lambda stride, x, kernel: (plain(x, kernel, stride), (x, kernel)), _looped_backward)

@@ -173,10 +173,11 @@ class Block(nn.Module):
         return nn.relu(y), computed
 
     def _convolutions(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b p q d"]:
+        conditional = self.survival < 1 and not self.per_sample
         for i, (channels, size, stride) in enumerate(self.layers, 1):
             last = i == len(self.layers)
             scale = nn.initializers.zeros if last and self.zero_init_gamma else nn.initializers.ones
-            x = Conv(channels, size, stride, dtype=self.dtype, name=f"conv{i}")(x)
+            x = Conv(channels, size, stride, conditional=conditional, dtype=self.dtype, name=f"conv{i}")(x)
             x = BatchNorm(dtype=self.dtype, scale_init=scale, name=f"norm{i}")(x, train=train)
             x = x if last else nn.relu(x)
         return x

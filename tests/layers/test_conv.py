@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cvjax.layers.conv import Conv, convolve, plain
+from cvjax.layers.conv import Conv, convolve, in_loop, plain
 
 # channels in, out, kernel, stride, groups, height, width: every road through the code, odd sizes and one pixel too
 CASES = [
@@ -70,3 +70,16 @@ def test_forward_mode_says_no_and_plain_has_it():
     with pytest.raises(TypeError, match="forward-mode"):
         jax.jvp(lambda x: convolve(x, kernel), (x,), (x,))
     assert jax.jvp(lambda x: plain(x, kernel), (x,), (x,))[1].shape == (1, 4, 4, 2)
+
+
+@pytest.mark.parametrize("size, stride, side", [(3, 1, 7), (3, 2, 8), (3, 2, 7), (1, 2, 9), (7, 2, 12)])
+def test_in_a_branch_a_convolution_has_the_derivatives_that_it_has_elsewhere(size, stride, side):
+    x = jax.random.normal(jax.random.key(0), (2, side, side + 1, 3))
+    kernel = jax.random.normal(jax.random.key(1), (size, size, 3, 5))
+
+    def slopes(convolution):
+        return jax.grad(lambda x, kernel: jnp.sin(convolution(x, kernel, stride)).sum(), (0, 1))(x, kernel)
+
+    np.testing.assert_allclose(in_loop(x, kernel, stride), plain(x, kernel, stride), rtol=1e-5)
+    for ours, theirs in zip(slopes(in_loop), slopes(plain), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
