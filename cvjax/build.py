@@ -254,7 +254,7 @@ def _check_fitted(e: Experiment) -> None:
     if e.augment != Augment():
         raise UserError(f"config.augment changes pictures at random, but models/{name}.py is fitted to them as they are; set augment={{}}")
     for probe in e.training.probes:
-        if hasattr(lookup.find("probes", probe), "of_gradients") or hasattr(lookup.find("probes", probe), "of_outputs"):
+        if {"of_gradients", "of_outputs"} & vars(lookup.find("probes", probe)).keys():
             raise UserError(f"probe {probe} looks at steps of training, but models/{name}.py is fitted in one; leave it out")
     if jax.process_count() > 1:
         raise UserError(f"models/{name}.py is fitted by one process; start one only")

@@ -177,12 +177,12 @@ def _probability(outputs: dict) -> dict[str, Array]:
 def _result(members: list[Member], wanted: tuple[str, float] | None, kind: str) -> Result:
     choosing, measuring, protocol = _divided(members)
     costs = [member.cost for member in members]
-    accuracies = [float((predicted.argmax(-1) == choosing[1]).mean()) for predicted in choosing[0]]
+    alone = [float((predicted.argmax(-1) == choosing[1]).mean()) for predicted in choosing[0]]
 
     def committee(chosen: tuple[int, ...]) -> Committee:
         return Committee([measuring[0][i] for i in chosen], measuring[1], [costs[i] for i in chosen], kind)
 
-    big = max(range(len(members)), key=lambda i: (costs[i], accuracies[i]))  # of equals in cost the better is the one to beat
+    big = max(range(len(members)), key=lambda i: (costs[i], alone[i]))  # of equals in cost the better is the one to beat
     reference = committee((big,)).ensemble()
 
     def row(what: str, choice: Choice, outcome: Outcome, target: str = "", chosen: float | None = None) -> Row:
@@ -195,7 +195,7 @@ def _result(members: list[Member], wanted: tuple[str, float] | None, kind: str) 
             rows.append(row("ensemble", Choice(chosen, (NEVER,) * (size - 1)), committee(chosen).ensemble()))
     search = Search(*choosing, costs, kind)
     curves: dict[str, tuple[list[float], list[float]]] = {}
-    for target, value in [wanted] if wanted else _targets(members, choosing, costs, kind):
+    for target, value in [wanted] if wanted else _targets(costs, alone):
         found = search.best(target, value)
         if found is None:
             raise UserError(_unreachable(search, costs, target, value))
@@ -227,10 +227,9 @@ def _divided(members: list[Member]) -> tuple[tuple[list[np.ndarray], np.ndarray]
     return parts[0], parts[1], f"{protocol}; {counts}"
 
 
-def _targets(members: list[Member], choosing: tuple, costs: list[int], kind: str) -> list[tuple[str, float]]:
-    """As accurate as each member on the images to choose on, and at the cost of each but the cheapest."""
-    alone = [Committee([choosing[0][i]], choosing[1], [costs[i]], kind).ensemble().accuracy for i in range(len(members))]
-    dear = sorted(range(len(members)), key=lambda i: (costs[i], alone[i]))[1:]
+def _targets(costs: list[int], alone: list[float]) -> list[tuple[str, float]]:
+    """As accurate as each member but the cheapest is alone on the images to choose on, and at the cost of each of these."""
+    dear = sorted(range(len(costs)), key=lambda i: (costs[i], alone[i]))[1:]
     wanted = [("accuracy", alone[i]) for i in dear] + [("compute", float(costs[i])) for i in dear]
     return list(dict.fromkeys(wanted))  # members may cost the same
 

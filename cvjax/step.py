@@ -123,8 +123,11 @@ def _gradients(e: Experiment, state: State, micros: dict, keys: jax.Array, depth
 
 def reported(e: Experiment, outputs: dict, batch: dict) -> dict[str, Term]:
     """The task's terms, and what the network says of itself: outputs called "metric/...", a mean over batches and devices each."""
-    own = {name.removeprefix("metric/"): Term(x, jnp.ones(())) for name, x in outputs.items() if name.startswith("metric/")}
-    return e.loss(outputs, batch) | own
+    return e.loss(outputs, batch) | {name: Term(x, jnp.ones(())) for name, x in _own(outputs).items()}
+
+
+def _own(outputs: dict) -> dict[str, jax.Array]:
+    return {name.removeprefix("metric/"): x for name, x in outputs.items() if name.startswith("metric/")}
 
 
 def evaluation(e: Experiment, decode: Callable[[dict], dict]) -> Callable:
@@ -152,7 +155,7 @@ def forward(e: Experiment) -> Callable:
     @jax.jit
     def step(state: State, images: jax.Array) -> tuple[dict, dict]:
         outputs = _outputs(e, state, device_eval({"image": images}, e.pixels))
-        return e.task.decode(outputs), {name.removeprefix("metric/"): x for name, x in outputs.items() if name.startswith("metric/")}
+        return e.task.decode(outputs), _own(outputs)
 
     return step
 

@@ -133,6 +133,7 @@ def test_a_solve_that_gives_up_says_so():
         ({"solver": "dopri"}, "no solve.solver 'dopri'; have 'euler'"),
         ({"gradient": "backprop"}, "no solve.gradient"),
         ({"tol": 0.0}, "solve.tol is 0.0; it must be below 1 and at least"),
+        ({"tol": -1e-3}, "solve.tol is -0.001; it must be below 1 and at least"),
         ({"tol": 1e-30}, "what float32 can tell"),
         ({"tol": float("nan")}, "solve.tol"),
         ({"steps": -1}, "solve.steps is -1"),
