@@ -135,7 +135,7 @@ def _kernel_gradient(x: Array, kernel: Array, stride: int, g: Array) -> Array:
 def in_loop(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], stride: int = 1) -> Float[Array, "b p q o"]:
     """`convolve` of odd size and one group for the body of a `scan` or `while_loop`, or a branch of a `cond`.
 
-    There XLA's CPU takes forty times as long for a weight gradient written as a convolution; this one is a product for each tap.
+    There XLA's CPU takes forty times as long for a weight gradient written as a convolution; this one is a single product of matrices.
     """
     return _looped(stride, x, kernel) if jax.default_backend() == "cpu" else plain(x, kernel, stride)
 
@@ -146,14 +146,17 @@ def _looped(stride: int, x: Array, kernel: Array) -> Array:
 
 
 def _looped_backward(stride: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    """A stride is undone by zeros between g's pixels. The image k times side by side, shifted in width, against g k times, in height."""
     x, kernel = saved
     x, g = lax.optimization_barrier((x, g))
-    (p, q), k = g.shape[1:3], kernel.shape[0]
+    if stride > 1:
+        g = jnp.zeros((*x.shape[:3], g.shape[-1]), g.dtype).at[:, ::stride, ::stride].set(g)
+    (_, _, w, i), (k, _, _, o) = x.shape, kernel.shape
     padded = jnp.pad(x, ((0, 0), (k // 2, k // 2), (k // 2, k // 2), (0, 0)))
-    seen = lambda i, n: slice(i, i + stride * (n - 1) + 1, stride)  # noqa: E731
-    taps = [jnp.einsum("bpqi,bpqo->io", padded[:, seen(i, p), seen(j, q)], g) for i in range(k) for j in range(k)]
-    spread = jnp.zeros((len(x), *x.shape[1:3], g.shape[-1]), g.dtype).at[:, ::stride, ::stride].set(g) if stride > 1 else g
-    return plain(spread, kernel[::-1, ::-1].swapaxes(2, 3)), jnp.stack(taps).reshape(kernel.shape)
+    columns = jnp.concatenate([padded[:, :, n : n + w] for n in range(k)], -1)
+    rows = jnp.concatenate([jnp.pad(g, ((0, 0), (n, k - 1 - n), (0, 0), (0, 0))) for n in range(k)], -1)
+    taps = jnp.einsum("bhwi,bhwo->io", columns, rows).reshape(k, i, k, o)
+    return plain(g, kernel[::-1, ::-1].swapaxes(2, 3)), taps.transpose(2, 0, 1, 3)
 
 
 _looped.defvjp(lambda stride, x, kernel: (plain(x, kernel, stride), (x, kernel)), _looped_backward)
