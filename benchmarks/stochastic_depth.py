@@ -55,9 +55,9 @@ def main() -> None:
             found[name].append(turn(STEPS))
     for i, what in enumerate(("seconds", "CPU-seconds")):
         constant, stochastic = ([pair[i] for pair in found[name]] for name in turns)
-        ratio = sum(stochastic) / sum(constant)
-        middle = statistics.median(constant), statistics.median(stochastic)
-        print(f"{what} a step: constant depth {middle[0]:.3f}, stochastic {middle[1]:.3f} (medians); ratio of the sums {ratio:.3f}")
+        low, middle, high = statistics.quantiles([s / c for s, c in zip(stochastic, constant, strict=True)], n=4)
+        medians = f"constant depth {statistics.median(constant):.3f}, stochastic {statistics.median(stochastic):.3f} (medians)"
+        print(f"{what} a step: {medians}; ratio of neighbouring turns {middle:.3f} ({low:.3f}-{high:.3f}, middle half)")
 
 
 if __name__ == "__main__":
