@@ -1,5 +1,6 @@
 """Begin from other weights, a run's or a reference implementation's: what fits is taken, the rest (a head of another size) starts anew."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,14 @@ def initialise(params: Any, stats: Any, source: str, model: nn.Module) -> tuple[
     Raises UserError when there is no such run or when nothing fits.
     """
     here = flat({"params": params, "stats": stats})
-    library, colon, file = source.partition(":")
+    library, colon, weights = source.partition(":")
     if colon and library in LIBRARIES:
-        found = fitting(model, file, here)
+        found = fitting(model, weights, here)
     else:
         found = flat(_stored(Path(source)))
+    file = sys.modules[type(model).__module__]
+    if hasattr(file, "arranged"):
+        found = file.arranged(found, {path: value.shape for path, value in here.items()})
     fits = {path for path, value in here.items() if path in found and found[path].shape == value.shape}
     if not any(path.startswith("params/") for path in fits):
         raise UserError(f"config.init='{source}': none of its parameters fits this model; is config.model that of the weights?")
