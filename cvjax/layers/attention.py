@@ -71,8 +71,8 @@ class Attention(nn.Module):
     def _remembered(self, key: Array, value: Array) -> tuple[Array, Array, Array | None, bool]:
         """All keys and values so far, which of them may be looked at, and whether a causal mask is still to be laid on them."""
         begun = self.has_variable("cache", "at")
-        keys = self.variable("cache", "key", jnp.zeros, key.shape, key.dtype)
-        values = self.variable("cache", "value", jnp.zeros, value.shape, value.dtype)
+        keys = self.variable("cache", "keys", jnp.zeros, key.shape, key.dtype)
+        values = self.variable("cache", "values", jnp.zeros, value.shape, value.dtype)
         at = self.variable("cache", "at", jnp.zeros, (), jnp.int32)
         if not begun:
             return key, value, None, self.causal

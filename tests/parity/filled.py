@@ -19,3 +19,8 @@ def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
 def image(size: int) -> np.ndarray:
     """Two pictures of numbers, NHWC."""
     return np.random.default_rng(size).standard_normal((2, size, size, 3)).astype(np.float32)
+
+
+def sequence(n: int) -> np.ndarray:
+    """Two sequences of n places and 16 channels."""
+    return np.random.default_rng(n).standard_normal((2, n, 16)).astype(np.float32)
