@@ -1,9 +1,9 @@
 """One training step (forward, backward, SGD with momentum), or a forward pass, of cvjax against torch in channels-last, on the same cores.
 
-    python benchmarks/train_step.py --torch_python=PYTHON [--nets=20,18,alexnet,vgg16] [--forward] [--rounds=10] [--xla_flags="..."]
+    python benchmarks/train_step.py --torch_python=PYTHON [--nets=20,18,alexnet,vgg16,Ti/16,B/16] [--forward] [--rounds=10]
 
-PYTHON: an interpreter that has torch; the torch half runs under it, ResNets and torchvision's AlexNet and VGG-16 written in
-torch.nn. Each half of each net is a process of its own that keeps its network; the halves take turns, `--steps` steps at a
+PYTHON: an interpreter that has torch (and timm, for ViTs); the torch half runs under it, ResNets and torchvision's AlexNet and VGG-16
+written in torch.nn. Each half of each net is a process of its own that keeps its network; the halves take turns, `--steps` steps at a
 time, so that both meet the same neighbours. cvjax runs as under the launcher (one JAX device per core; `--xla_flags` adds to
 that), torch with one thread per core. Printed: seconds and CPU-seconds per step (minimum and median over the rounds), and
 torch's time over cvjax's, round by round.
@@ -18,7 +18,9 @@ import sys
 import time
 from pathlib import Path
 
-NETS = {"20": (128, 32, 10), "18": (16, 224, 1000), "alexnet": (16, 224, 1000), "vgg16": (8, 224, 1000)}  # -> images, size, classes
+NETS = {"20": (128, 32, 10), "18": (16, 224, 1000), "alexnet": (16, 224, 1000), "vgg16": (8, 224, 1000), "Ti/16": (16, 224, 1000),
+        "B/16": (8, 224, 1000)}  # -> images, size, classes  # fmt: skip
+TIMM = {"Ti/16": "vit_tiny_patch16_224", "B/16": "vit_base_patch16_224"}
 
 
 def main() -> None:
@@ -43,7 +45,7 @@ def main() -> None:
 def _args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--torch_python", default=sys.executable)
-    parser.add_argument("--nets", default="20,18", help="of 20 and 18 (ResNets), alexnet, vgg16")
+    parser.add_argument("--nets", default="20,18", help="of 20 and 18 (ResNets), alexnet, vgg16, Ti/16 and B/16 (ViTs)")
     parser.add_argument("--forward", action="store_true", help="time inference instead of training")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=2, help="steps per round")
@@ -68,11 +70,12 @@ def _cvjax(args: argparse.Namespace):
     import optax
 
     from cvjax import parallel
-    from cvjax.models import alexnet, resnet, vgg
+    from cvjax.models import alexnet, resnet, vgg, vit
     from cvjax.state import streams
 
     size, side, classes = NETS[args.net]
     ours = {"alexnet": lambda: alexnet.Model(classes, "one_column"), "vgg16": lambda: vgg.Model(classes, 16)}
+    ours |= {name: lambda name=name: vit.Model(classes, name) for name in TIMM}
     model, optimizer = ours[args.net]() if args.net in ours else resnet.Model(classes, int(args.net)), optax.sgd(0.01, 0.9)
     rng = np.random.default_rng(0)
     image = rng.standard_normal((size, side, side, 3), np.float32)
@@ -118,10 +121,7 @@ def _torch(args: argparse.Namespace):
 
     size, side, classes = NETS[args.net]
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    layers = {"alexnet": _torch_alexnet, "vgg16": _torch_vgg16}.get(args.net, lambda classes: _torch_resnet(int(args.net), classes))(
-        classes
-    )
-    net = torch.nn.Sequential(*layers).to(memory_format=torch.channels_last)
+    net = _torch_net(args.net, classes).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(net.parameters(), 0.01, 0.9)
     x = torch.randn(size, 3, side, side).to(memory_format=torch.channels_last)
     y = torch.randint(classes, (size,))
@@ -135,6 +135,17 @@ def _torch(args: argparse.Namespace):
         optimizer.step()
 
     return once
+
+
+def _torch_net(net: str, classes: int):
+    if net in TIMM:
+        import timm
+
+        return timm.create_model(TIMM[net], num_classes=classes)
+    from torch import nn
+
+    makers = {"alexnet": _torch_alexnet, "vgg16": _torch_vgg16}
+    return nn.Sequential(*(makers[net](classes) if net in makers else _torch_resnet(int(net), classes)))
 
 
 def _torch_resnet(net: int, classes: int) -> list:
