@@ -17,7 +17,8 @@ def training(e: Experiment, start: int, report: Callable[[dict[str, str]], None]
     `report` is told of the records that could not be read, by name with the reason, all that were found so far, when there are new ones.
     """
     if e.loading.cache == "device":
-        squares = host_eval(dataclasses.replace(e.pixels, crop_fraction=1.0))  # what host_train makes without a random crop
+        pixels = e.pixels and dataclasses.replace(e.pixels, crop_fraction=1.0)
+        squares = host_eval(pixels)  # what host_train makes without a random crop
         rows, unreadable = _pipeline.whole(e.splits["train"], squares, e.loading.workers, e.loading.unreadable)
         report(unreadable)
         whole = parallel.replicate(rows)

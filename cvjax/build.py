@@ -41,7 +41,7 @@ class Experiment:
     info: Info
     splits: dict[str, Source]
     loading: Loading
-    pixels: Pixels
+    pixels: Pixels | None
     augment: Augment
     training: Training
 
@@ -69,9 +69,18 @@ class Experiment:
             raise UserError(f"config.train.{name} is '{getattr(self.training, name)}'; it must be at least one step")
         return found
 
-    def blank(self) -> dict[str, jax.Array]:
-        """Model inputs of one black picture; for shapes only."""
-        return {"image": jnp.zeros((1, self.pixels.size, self.pixels.size, self.pixels.channels))}
+    def blank(self, rows: int = 1) -> dict[str, jax.Array]:
+        """Model inputs of black pictures, or of texts of the first token; for shapes only."""
+        if self.pixels is None:
+            batch = {"tokens": jnp.zeros((rows, self.info.length), jnp.int32)}
+        else:
+            batch = {"image": jnp.zeros((rows, self.pixels.size, self.pixels.size, self.pixels.channels))}
+        return self.task.inputs(batch, None, self.info)
+
+    @property
+    def shape(self) -> str:
+        """What one example is, in words: "32x32x3", "128 tokens"."""
+        return f"{self.info.length} tokens" if self.pixels is None else f"{self.pixels.size}x{self.pixels.size}x{self.pixels.channels}"
 
 
 def build(config: ConfigDict, *, only: tuple[str, ...] = ("train", "val", "test"), info: Info | None = None) -> Experiment:
@@ -102,7 +111,7 @@ def build(config: ConfigDict, *, only: tuple[str, ...] = ("train", "val", "test"
         info=info,
         splits=splits,
         loading=loading,
-        pixels=configs.call("image", Pixels, read.image),
+        pixels=_pixels(read.image, info),
         augment=configs.call("augment", Augment, read.augment),
         training=configs.call("train", Training, read.train),
     )
@@ -190,6 +199,14 @@ def _check_outputs(e: Experiment, outputs: dict) -> None:
         raise UserError(f"{file} returns {outputs['logits'].shape[-1]} logits for {e.fields['num_classes']} classes; use num_classes")
 
 
+def _pixels(settings: dict, info: Info) -> Pixels | None:
+    if not info.length:
+        return configs.call("image", Pixels, settings)
+    if settings:
+        raise UserError(f"config.image.{next(iter(settings))} is for pictures, and the data are text; set image={{}}")
+    return None
+
+
 def _seed(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**31:
         raise UserError(f"config.seed is {value!r}; it must be a whole number from 0 to {2**31 - 1}")
@@ -223,7 +240,7 @@ def _check(experiment: Experiment) -> None:
         if source.info.classes != e.info.classes:
             odd = sorted(set(source.info.classes) ^ set(e.info.classes)) or ["their order"]
             raise UserError(f"config.data.{name} has other classes than the training data: {', '.join(odd[:5])}")
-        if source.info.task != e.task.__name__.rpartition(".")[2]:
+        if source.info.task not in e.task.DATA:
             raise UserError(f"config.data is for task '{source.info.task}', but config.task.name is '{e.task.__name__.rpartition('.')[2]}'")
     if training and not e.steps_per_epoch:
         raise UserError(f"config.data.batch_size={batch} is larger than the {e.info.num_examples} training examples")
@@ -231,6 +248,8 @@ def _check(experiment: Experiment) -> None:
         _check_times(e)
     for name in e.training.probes:
         lookup.find("probes", name)
+    if e.pixels is None and e.augment != Augment():
+        raise UserError("config.augment is for pictures, and the data are text; set augment={}")
     if e.loading.cache == "device" and e.augment.on_host:
         raise UserError("config.augment.crop='resized' and randaugment work on the host: set config.data.cache='none'")
     if e.fitted and training:

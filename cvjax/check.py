@@ -37,7 +37,7 @@ def check(config: ConfigDict, folder: Path | None, say: Callable[[str], None] = 
     state, optimiser, schedule = initial_state(e)
     macs = describe.multiply_adds(e.model, e.blank())
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    say(f"model    {describe.count(state.params):,} parameters, {macs:,} multiply-adds an image")
+    say(f"model    {describe.count(state.params):,} parameters, {macs:,} multiply-adds an example")
     say(f"memory   {_memory(e, state)}")
     _shapes(e, state, optimiser, schedule, say)
     _round_trip(state, folder)
@@ -72,8 +72,9 @@ def _shapes(e: Experiment, state: State, optimiser: Any, schedule: Callable, say
         say(f"eval     {split}: {len(e.splits[split]):,} examples; measures {', '.join(measured[split])}")
     if e.training.monitor not in measured["val"]:
         raise UserError(f"config.train.monitor='{e.training.monitor}' is not measured; have: {', '.join(measured['val'])}")
-    picture = jnp.zeros((1, e.pixels.size, e.pixels.size, e.pixels.channels), jnp.uint8)
-    say(f"predict  gives {', '.join(jax.eval_shape(step.forward(e), state, picture)[0])}")
+    if e.pixels is not None:
+        picture = jnp.zeros((1, e.pixels.size, e.pixels.size, e.pixels.channels), jnp.uint8)
+        say(f"predict  gives {', '.join(jax.eval_shape(step.forward(e), state, picture)[0])}")
 
 
 def readable(e: Experiment, split: str, seconds: float) -> None:
@@ -91,14 +92,13 @@ def _fields(data: dict) -> str:
 def _memory(e: Experiment, state: State) -> str:
     """What one device must hold, against what it has. Raises UserError when it cannot fit."""
     rows = e.loading.batch_size // jax.device_count() // e.training.accumulate
-    image = {"image": jax.ShapeDtypeStruct((rows, e.pixels.size, e.pixels.size, e.pixels.channels), jnp.float32)}
     variables = {"params": state.params, "batch_stats": state.stats}
-    kept = describe.activations(e.model, variables, image)
+    kept = describe.activations(e.model, variables, jax.eval_shape(lambda: e.blank(rows)))
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + sum(leaf.nbytes for leaf in jax.tree.leaves(state.params))
     if e.loading.cache == "device":
-        held += e.info.num_examples * e.pixels.size**2 * e.pixels.channels
+        held += e.info.num_examples * (e.pixels.size**2 * e.pixels.channels if e.pixels else 4 * e.info.length)
     needed, has = held + kept, _device_bytes()
-    parts = f"{_mib(held)} of state and data, {_mib(kept)} of activations for {rows} images"
+    parts = f"{_mib(held)} of state and data, {_mib(kept)} of activations for {rows} examples"
     text = f"about {_mib(needed)} a device: {parts}"
     if needed > has:
         raise UserError(f"memory: {text}, but it has {_mib(has)}; lower config.data.batch_size or raise config.train.accumulate")
@@ -172,9 +172,9 @@ def _check_measured(wanted: set[str], experiments: Iterable[Experiment]) -> None
 
 
 def _evaluated(e: Experiment, terms: Iterable[str]) -> list[str]:
-    """Names of what an evaluation measures: the terms of its step, and what the host counts."""
+    """Names of what an evaluation measures: the terms of its step, what follows from them, and what the host counts."""
     metrics = e.task.host_metrics(e.info)
-    return [*terms, *(metrics.result() if metrics is not None else ())]
+    return [*terms, *e.task.derived(dict.fromkeys(terms, 0.0)), *(metrics.result() if metrics is not None else ())]
 
 
 def _measures(e: Experiment) -> set[str]:
@@ -185,8 +185,9 @@ def _measures(e: Experiment) -> set[str]:
 
     def terms_of(variables: dict, picture: dict) -> dict:
         batch = device_eval(picture, e.pixels)
-        outputs: Any = e.model.apply(variables, e.task.inputs(batch, None), train=False)
-        return step.reported(e, outputs, batch)
+        given = e.task.inputs(batch, None, e.info)
+        outputs: Any = e.model.apply(variables, given, train=False)
+        return step.reported(e, outputs, batch | given)
 
     terms = jax.eval_shape(terms_of, variables, picture)
     names = [*_evaluated(e, terms), *(["error"] if "top1" in terms else [])]

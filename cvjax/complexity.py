@@ -31,14 +31,19 @@ from cvjax.reporting.complexity import density, headline
 
 
 class Network(NamedTuple):
-    """A network at the image (h, w, c) that it is for; `top1` in % is never without its `protocol`. No model: `remark` says why."""
+    """A network and one blank example of what it is for; `top1` in % is never without its `protocol`. No model: `remark` says why."""
 
     name: str
     model: nn.Module | None
-    image: tuple[int, ...] = ()
+    blank: dict | None = None
     top1: float | None = None
     protocol: str = ""
     remark: str = ""
+
+    @property
+    def shape(self) -> str:
+        """Of the example, without the batch: "32x32x3"."""
+        return "x".join(map(str, next(iter(self.blank.values())).shape[1:])) if self.blank else ""
 
     @property
     def family(self) -> str:
@@ -90,9 +95,12 @@ def compare(
 
 
 def _of_models() -> Iterator[Network]:
-    """Of every model file the networks that a reference library names, then the variants that none of those is."""
-    for name in lookup.names("models"):
-        file = lookup.find("models", name)
+    """Of every model file the networks that a reference library names, then the variants that none of those is.
+
+    Without those whose inputs are more than pictures (the file has `example`); their experiments say what these are.
+    """
+    for file in (file for name in lookup.names("models") if not hasattr(file := lookup.find("models", name), "example")):
+        name = file.__name__.rpartition(".")[2]
         references = getattr(file, "REFERENCES", {})
         named = {known: settings for known, settings in references.items() if "variant" in settings}
         rest = [variant for variant in file.VARIANTS if variant not in [settings["variant"] for settings in named.values()]]
@@ -109,7 +117,8 @@ def _network(file: ModuleType, name: str, settings: dict) -> Network:
     side = max(32, file.SMALLEST)
     image, classes = file.usual(settings.get("variant", file.Model.variant)) if not remark else ((side, side, 3), 10)
     top1, protocol = getattr(file, "PUBLISHED", {}).get(name, (None, ""))
-    return Network(name, file.Model(**{"num_classes": classes, **settings}), image, top1, protocol, remark)
+    blank = {"image": jax.ShapeDtypeStruct((1, *image), jnp.float32)}
+    return Network(name, file.Model(**{"num_classes": classes, **settings}), blank, top1, protocol, remark)
 
 
 def _of_experiments(folder: Path) -> Iterator[Network]:
@@ -135,7 +144,7 @@ def _of_config(name: str, load: Callable[[], ConfigDict]) -> Network:
         e, assumed = measure.built(load())
     except UserError as error:
         return Network(name, None, remark=str(error))
-    return Network(name, e.model, e.blank()["image"].shape[1:], remark=assumed)
+    return Network(name, e.model, jax.eval_shape(e.blank), remark=assumed)
 
 
 def _chosen(networks: list[Network], words: list[str]) -> list[Network]:
@@ -152,12 +161,12 @@ def _chosen(networks: list[Network], words: list[str]) -> list[Network]:
 
 def facts(network: Network) -> dict[str, Any]:
     """What shapes say of a network, and what is known of its accuracy; nothing is run. `measured` is to be filled."""
-    row: dict[str, Any] = {"name": network.name, "family": network.family, "image": "x".join(map(str, network.image))}
+    row: dict[str, Any] = {"name": network.name, "family": network.family, "image": network.shape}
     row |= {"parameters": None, "multiply_adds": None, "activations": None, "top1": network.top1, "protocol": network.protocol}
     row |= {"remark": network.remark, "measured": []}
-    if network.model is not None:
+    if network.model is not None and network.blank is not None:
         try:
-            layers = describe.layers(network.model, {"image": jax.ShapeDtypeStruct((1, *network.image), jnp.float32)})
+            layers = describe.layers(network.model, network.blank)
         except (ValueError, TypeError) as error:  # a model that cannot be made so is a line of the table, not the end of it
             return row | {"remark": str(error).splitlines()[0]}
         names = ("parameters", "multiply_adds", "activations")
@@ -197,16 +206,14 @@ def _time(
 
 def _measured(network: Network, sizes: list[int], seconds: float) -> Iterator[measure.Measured | int]:
     if sizes and network.model is not None:
-        make = jax.jit(partial(network.model.init, train=False))
-        yield from measure.inference(
-            network.model, make(jax.random.key(0), {"image": jnp.zeros((1, *network.image))}), network.image, sizes, seconds
-        )
+        make, blank = jax.jit(partial(network.model.init, train=False)), jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), network.blank)
+        yield from measure.inference(network.model, make(jax.random.key(0), blank), blank, sizes, seconds)
 
 
 def _key(network: Network) -> str:
     """What makes two networks take the same time: the fields of the model, and the image."""
     names = [field.name for field in dataclasses.fields(network.model) if field.name not in ("name", "parent")]  # type: ignore[arg-type]
-    return f"{network.family} {network.image} { {name: getattr(network.model, name) for name in names} }"
+    return f"{network.family} {network.shape} { {name: getattr(network.model, name) for name in names} }"
 
 
 def _device() -> str:

@@ -76,21 +76,14 @@ def smoke(config: ConfigDict, **model: Any) -> ConfigDict:
 
 
 def fake_data(config: ConfigDict) -> ConfigDict:
-    """The `data` section of `config`, with the source replaced by the fake one of the same task and image size."""
+    """The `data` section of `config`, with the source replaced by the fake one: text, or pictures of the same size."""
     pipeline = {key: config.data[key] for key in ("cache", "workers", "worker_kind") if key in config.data}
     batch = min(16, config.data.batch_size)
-    return ConfigDict(
-        dict(
-            name="fake",
-            train="train",
-            val="val",
-            batch_size=batch,
-            task=config.task.name,
-            size=config.image.size,
-            num_examples=2 * batch,
-            **pipeline,
-        )
-    )
+    if not config.image:
+        kind = dict(task="text", length=min(16, config.data.length))
+    else:
+        kind = dict(task="multilabel" if config.task.name == "multilabel" else "classification", size=config.image.size)
+    return ConfigDict(dict(name="fake", train="train", val="val", batch_size=batch, **kind, num_examples=2 * batch, **pipeline))
 
 
 # ---- reading

@@ -47,6 +47,7 @@ class Evaluator:
             if metrics is not None:
                 metrics.update(rows[-1], rows[-1])
         values = {name: total / max(count, 1) for name, (total, count) in sums.items()}
+        values |= self.e.task.derived(values)
         values |= metrics.result() if metrics is not None else {}
         together = {name: np.concatenate([r[name] for r in rows]) for name in rows[0]}
         return {f"{split}/{name}": float(value) for name, value in values.items()}, together

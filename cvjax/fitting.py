@@ -52,4 +52,4 @@ def examples(e: Experiment) -> Iterator[dict]:
     ) as batches:
         for batch in batches:
             seen = device_eval(jax.tree.map(jnp.asarray, batch), e.pixels)
-            yield e.task.inputs(seen, None) | {name: x for name, x in batch.items() if name != "image"}
+            yield e.task.inputs(seen, None, e.info) | {name: x for name, x in batch.items() if name != "image"}

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from cvjax import describe
@@ -29,14 +30,12 @@ def network(config: ConfigDict, batch_sizes: Iterable[str], say: Callable[[str],
         say(line)
     if assumed:
         say(assumed)
-    say(f"\nfor one image of {_image(e)}; multiply-adds and outputs of convolutions and matrix products, as papers count them")
+    say(f"\nfor one example of {e.shape}; multiply-adds and outputs of convolutions and matrix products, as papers count them")
     if jax.default_backend() == "cpu":
         say("measured on one CPU device")
     state, _, _ = initial_state(e, restoring=True)
     variables = {"params": state.params, "batch_stats": state.stats}
-    for line in aligned(
-        [("batch", "memory", "latency", "images/s"), *map(spoken, inference(e.model, variables, e.blank()["image"].shape[1:], sizes))]
-    ):
+    for line in aligned([("batch", "memory", "latency", "examples/s"), *map(spoken, inference(e.model, variables, e.blank(), sizes))]):
         say(line)
 
 
@@ -58,10 +57,6 @@ def built(config: ConfigDict) -> tuple[Experiment, str]:
         return made_up, f"1000 classes assumed: {error}"
 
 
-def _image(e: Experiment) -> str:
-    return f"{e.pixels.size}x{e.pixels.size}x{e.pixels.channels}"
-
-
 def _sums(rows: list[describe.Layer]) -> list[str]:
     """Parameters, multiply-adds and outputs of all layers together."""
     return [f"{sum(column):,}" for column in list(zip(*rows, strict=True))[2:]]
@@ -81,29 +76,36 @@ class Measured(NamedTuple):
     repeats: int
 
 
-def inference(
-    model: nn.Module, variables: dict, image: tuple[int, ...], sizes: Iterable[int], seconds: float = SECONDS
-) -> Iterator[Measured | int]:
-    """A `Measured` for each batch size; the size alone where, by the one before, a pass would take over ten times `seconds`."""
+def inference(model: nn.Module, variables: dict, blank: dict, sizes: Iterable[int], seconds: float = SECONDS) -> Iterator[Measured | int]:
+    """A `Measured` for each batch size; the size alone where, by the one before, a pass would take over ten times `seconds`.
+
+    blank: inputs of one example; the floating-point ones are drawn at random.
+    """
     one = jax.device_put(jax.device_get(variables), jax.local_devices()[0])
     pace = 0.0  # seconds an image
     for size in sizes:
         if size * pace > 10 * seconds:
             yield size
             continue
-        images = jax.random.normal(jax.random.key(0), (size, *image))
-        forward = jax.jit(lambda variables, x: model.apply(variables, {"image": x}, train=False)).lower(one, images).compile()
+        inputs = {name: _batch(x, size) for name, x in blank.items()}
+        forward = jax.jit(lambda variables, x: model.apply(variables, x, train=False)).lower(one, inputs).compile()
         memory: Any = forward.memory_analysis()
         held = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
-        jax.block_until_ready(forward(one, images))  # the first pass finds its memory
+        jax.block_until_ready(forward(one, inputs))  # the first pass finds its memory
         times: list[float] = []
         cpu = time.process_time()
         while sum(times) < seconds or len(times) < 2:
             start = time.perf_counter()
-            jax.block_until_ready(forward(one, images))
+            jax.block_until_ready(forward(one, inputs))
             times.append(time.perf_counter() - start)
         pace = statistics.median(times) / size
         yield Measured(size, held, statistics.median(times), min(times), (time.process_time() - cpu) / len(times), len(times))
+
+
+def _batch(x: jax.Array, size: int) -> jax.Array:
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        return jax.random.normal(jax.random.key(0), (size, *x.shape[1:]))
+    return jnp.repeat(x, size, 0)
 
 
 def spoken(found: Measured | int) -> tuple[str, str, str, str]:

@@ -54,7 +54,7 @@ def replay(config: ConfigDict, folder: Path) -> list[str]:
     variables = jax.tree.unflatten(jax.tree.structure(like), [arrays[path] for path in flat(like)])
     batch = {name.partition("/")[2]: value for name, value in arrays.items() if name.startswith("batch/")}
     number = int(re.findall(r"\d+", files[-1].stem)[-1])
-    print(f"{files[-1]}: step {number}, {len(batch['image'])} examples")
+    print(f"{files[-1]}: step {number}, {len(next(iter(batch.values())))} examples")
     lines = diagnosis(e, variables, batch, number)
     for line in lines or ["every number is finite"]:
         print(f"  {line}")
@@ -65,7 +65,7 @@ def diagnosis(e: Experiment, variables: dict, batch: dict, number: int) -> list[
     """What is not finite, in the order of the computation: the batch, parameters, what each layer hands on, losses, gradients."""
     variables, batch = jax.tree.map(jnp.asarray, (variables, batch))
     rngs = streams(e.seed, number - 1, 0)
-    inputs = e.task.inputs(batch, rngs["dropout"])
+    inputs = e.task.inputs(batch, rngs["dropout"], e.info)
     found = [("the batch's " + name, value) for name, value in batch.items()]
     found += [(f"the parameter {path}", leaf) for path, leaf in flat(variables).items()]
 
@@ -74,7 +74,7 @@ def diagnosis(e: Experiment, variables: dict, batch: dict, number: int) -> list[
         outputs, changed = e.model.apply(
             {**variables, "params": params}, inputs, train=True, rngs=rngs,
             mutable=["batch_stats", "intermediates"], capture_intermediates=True)  # fmt: skip
-        terms = e.loss(outputs, batch)
+        terms = e.loss(outputs, batch | inputs)
         loss = sum(term.weight * term.sum / jnp.maximum(term.count, 1) for term in terms.values() if term.weight)
         return loss, (changed["intermediates"], outputs, {name: term.sum for name, term in terms.items()})
 

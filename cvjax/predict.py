@@ -58,6 +58,8 @@ def predict_files(config: ConfigDict, folder: Path, paths: list[str], which: str
     files = list(_pictures(paths))
     e = build(config, only=(), info=workdir.read_info(folder))
     state, _ = _restored(e, folder, which)
+    if e.pixels is None:
+        raise UserError(f"{folder} was trained on text; predict is for pictures, generate for text")
     see, prepare = step.forward(e), host_eval(e.pixels)
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
 """From a decoded picture to what the network sees: irregular work on the host, regular work in the compiled step.
 
 The host resizes and crops to one size (and does RandAugment); the device pads, crops, flips, normalises, mixes and erases.
-`config.image` says what a network expects and holds for training, evaluation and prediction; `config.augment` is training only.
+`config.image` says what a network expects and holds for training, evaluation and prediction; `config.augment` is training only. Of text,
+which has neither, `pixels` is None.
 """
 
 from collections.abc import Callable
@@ -90,19 +91,25 @@ class Augment:
         return self.crop == "resized" or bool(self.randaugment)
 
 
-def host_train(pixels: Pixels, augment: Augment) -> Callable[[dict, np.random.Generator], dict]:
-    """(record, rng) -> example of the network's size, uint8; what the pipeline's workers run while training."""
+def host_train(pixels: Pixels | None, augment: Augment) -> Callable[[dict, np.random.Generator], dict]:
+    """(record, rng) -> example of the network's size, uint8; what the pipeline's workers run while training. Text stays as it is."""
+    if pixels is None:
+        return _views.text
     return partial(_views.training, size=pixels.size, channels=pixels.channels, crop=augment.crop, scale=augment.scale,
                    randaugment=augment.randaugment)  # fmt: skip
 
 
-def host_eval(pixels: Pixels) -> Callable[[dict], dict]:
+def host_eval(pixels: Pixels | None) -> Callable[[dict], dict]:
     """record -> example of the network's size, uint8, the same every time."""
+    if pixels is None:
+        return _views.text
     return partial(_views.evaluation, size=pixels.size, channels=pixels.channels, crop_fraction=pixels.crop_fraction)
 
 
-def device_train(batch: dict, pixels: Pixels, augment: Augment, seed: int, step: jax.Array, rows: jax.Array) -> dict:
+def device_train(batch: dict, pixels: Pixels | None, augment: Augment, seed: int, step: jax.Array, rows: jax.Array) -> dict:
     """The part of training's preprocessing that is compiled into the step. `rows`: positions in the global batch."""
+    if pixels is None:
+        return batch
     keys = example_keys(seed, "augment", step, rows)  # every function below draws from a stream of its own
     if augment.flip:
         batch = device.flip(batch, keys)
@@ -120,5 +127,5 @@ def device_train(batch: dict, pixels: Pixels, augment: Augment, seed: int, step:
     return batch
 
 
-def device_eval(batch: dict, pixels: Pixels) -> dict:
-    return device.normalize(batch, pixels.mean, pixels.std)
+def device_eval(batch: dict, pixels: Pixels | None) -> dict:
+    return batch if pixels is None else device.normalize(batch, pixels.mean, pixels.std)

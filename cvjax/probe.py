@@ -41,7 +41,7 @@ def run(e: Experiment, state: State, folder: Path) -> None:
     found: dict = {}
     print(f"probes {', '.join(e.training.probes)} look into the trained network", flush=True)
     for measure in probes:
-        found |= measure(e.model, variables, e.task.inputs(batch, None))
+        found |= measure(e.model, variables, e.task.inputs(batch, None, e.info))
     write_json(folder / "probes.json", found)
 
 

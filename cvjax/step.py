@@ -85,11 +85,12 @@ def _gradients(e: Experiment, state: State, micros: dict, keys: jax.Array, depth
 
     def terms(learnt: Any, stats: Any, micro: dict, key: jax.Array) -> tuple[dict[str, Term], Any]:
         params, tally = learnt
-        inputs = e.task.inputs(micro, key) | ({"tally": tally} if tallies else {})
+        given = e.task.inputs(micro, key, e.info)
+        inputs = given | ({"tally": tally} if tallies else {})
         outputs, changed = e.model.apply(
             {"params": params, "batch_stats": stats}, inputs, train=True, rngs={"dropout": key, "depth": depth},
             capture_intermediates=captures, mutable=["batch_stats", *(["intermediates"] if captures else [])])  # fmt: skip
-        found = reported(e, outputs, micro) | (probe.of_outputs(e, changed.get("intermediates", {})) if captures else {})
+        found = reported(e, outputs, micro | given) | (probe.of_outputs(e, changed.get("intermediates", {})) if captures else {})
         return found, changed.get("batch_stats", {})
 
     def objective(learnt: Any, stats: Any, micro: dict, key: jax.Array, counts: dict | None) -> tuple[jax.Array, tuple]:
@@ -122,7 +123,10 @@ def _gradients(e: Experiment, state: State, micros: dict, keys: jax.Array, depth
 
 
 def reported(e: Experiment, outputs: dict, batch: dict) -> dict[str, Term]:
-    """The task's terms, and what the network says of itself: outputs called "metric/...", a mean over batches and devices each."""
+    """The task's terms, and what the network says of itself: outputs called "metric/...", a mean over batches and devices each.
+
+    batch: with what the network was given, which may say more of it: which tokens were hidden.
+    """
     return e.loss(outputs, batch) | {name: Term(x, jnp.ones(())) for name, x in _own(outputs).items()}
 
 
@@ -138,8 +142,9 @@ def evaluation(e: Experiment, decode: Callable[[dict], dict]) -> Callable:
 
     def step(state: State, batch: dict) -> tuple[dict, dict]:
         batch = device_eval(batch, e.pixels)
-        outputs = _outputs(e, state, batch)
-        terms = parallel.psum({name: (term.sum, term.count) for name, term in reported(e, outputs, batch).items()})
+        given = e.task.inputs(batch, None, e.info)
+        outputs = _outputs(e, state, given)
+        terms = parallel.psum({name: (term.sum, term.count) for name, term in reported(e, outputs, batch | given).items()})
         kept = {name: x for name, x in batch.items() if name != "image"} | decode(outputs)
         return terms, parallel.gather(kept)
 
@@ -154,14 +159,14 @@ def forward(e: Experiment) -> Callable:
 
     @jax.jit
     def step(state: State, images: jax.Array) -> tuple[dict, dict]:
-        outputs = _outputs(e, state, device_eval({"image": images}, e.pixels))
+        outputs = _outputs(e, state, e.task.inputs(device_eval({"image": images}, e.pixels), None, e.info))
         return e.task.decode(outputs), _own(outputs)
 
     return step
 
 
-def _outputs(e: Experiment, state: State, batch: dict) -> dict:
-    """What the network says of a batch, with its averaged parameters if there are any."""
+def _outputs(e: Experiment, state: State, inputs: dict) -> dict:
+    """What the network says, with its averaged parameters if there are any."""
     variables = {"params": optim.averaged(state.params, state.opt), "batch_stats": state.stats}
-    outputs: Any = e.model.apply(variables, e.task.inputs(batch, None), train=False)
+    outputs: Any = e.model.apply(variables, inputs, train=False)
     return outputs

@@ -97,8 +97,10 @@ def keep_predictions(folder: Path, e: Experiment, split: str, rows: dict[str, np
     (folder / "eval").mkdir(exist_ok=True)
     (folder / "images").mkdir(exist_ok=True)
     np.savez_compressed(folder / "eval" / f"{name or split}.npz", allow_pickle=False, **rows)
+    if e.pixels is None:
+        return
     source = e.splits[split]
-    said = [e.task.caption({name: x[i] for name, x in rows.items()}, source.info) for i in range(len(rows["label"]))]
+    said = [e.task.caption({name: x[i] for name, x in rows.items()}, source.info) for i in range(len(rows["valid"]))]
     wrong = [i for i, (_, right) in enumerate(said) if right is False][: PICTURES // 3]
     shown = (wrong + [i for i in range(len(said)) if i not in wrong])[:PICTURES]
     prediction_grid(

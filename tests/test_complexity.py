@@ -104,8 +104,8 @@ def test_kept_and_gone_on_with(tmp_path, monkeypatch):
 def test_what_was_measured_before_ctrl_c_is_kept(tmp_path, monkeypatch):
     first = measure.inference
 
-    def stopped(model, variables, image, sizes, seconds):
-        yield next(first(model, variables, image, sizes, seconds))
+    def stopped(model, variables, blank, sizes, seconds):
+        yield next(first(model, variables, blank, sizes, seconds))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(measure, "inference", stopped)

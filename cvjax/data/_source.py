@@ -18,10 +18,12 @@ class Info:
     Attributes:
         classes: names, in the order of the contiguous ids 0, 1, ...
         num_examples: of the chosen split or slice.
-        task: "classification" (one label) or "multilabel" (a multi-hot vector).
+        task: what the records are: "classification" (one label), "multilabel" (a multi-hot vector) or "text" (tokens; `classes` is
+            the vocabulary). Tasks say in DATA which of these they take.
         image_size: (height, width) when all images share it, else None.
         original_ids: ids of the classes in the original annotation, where they differ from 0, 1, ...
         ignore: value in label maps that no loss and no metric counts.
+        length: tokens of a record of text; 0 for pictures.
     """
 
     classes: tuple[str, ...]
@@ -30,6 +32,7 @@ class Info:
     image_size: tuple[int, int] | None = None
     original_ids: tuple[int, ...] = ()
     ignore: int | None = None
+    length: int = 0
 
 
 def _number(index: int) -> str:
@@ -42,7 +45,7 @@ class Source:
 
     Attributes:
         info: facts about the set.
-        read: index -> record, a dict; its image is pixels (uint8 h w 3) or `Encoded`, bytes that the pipeline's
+        read: index -> record, a dict; text has `tokens`, int32. An image is pixels (uint8 h w 3) or `Encoded`, bytes that the pipeline's
             transform decodes when it knows what it needs of them (see `_augment`).
         name: index -> what to call the record in a message (its file).
         read_many: indices -> records, where a format reads several at once faster than one by one.
@@ -72,7 +75,7 @@ class Source:
 
 def decoded(record: dict[str, Any]) -> dict[str, Any]:
     """The record with an encoded image turned into pixels."""
-    if isinstance(record["image"], Encoded):
+    if isinstance(record.get("image"), Encoded):
         return {**record, "image": record["image"].pixels()}
     return record
 

@@ -30,6 +30,11 @@ def training(
     return _augment.to_channels(example, channels)
 
 
+def text(example: dict, rng: np.random.Generator | None = None) -> dict:
+    """Tokens are what the network takes; nothing is to be made of them."""
+    return example
+
+
 def evaluation(example: dict, *, size: int, channels: int = 3, crop_fraction: float = 1.0) -> dict:
     """The same view every time: shorter side to size / crop_fraction, then the centre."""
     return _augment.to_channels(_augment.center_crop(example, size, crop_fraction), channels)

@@ -1,4 +1,4 @@
-"""Losses of classification, per example and in float32 whatever the logits are; the caller masks, sums and divides.
+"""Losses of classification, per example (or place) and in float32 whatever the logits are; the caller masks, sums and divides.
 
 b batch · k classes.
 """
@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32, Int, Num
 
 
-def softmax_cross_entropy(logits: Float[Array, "b k"], label: Int[Array, "b"], label_smoothing: float = 0.0) -> Float32[Array, "b"]:
+def softmax_cross_entropy(logits: Float[Array, "*b k"], label: Int[Array, "*b"], label_smoothing: float = 0.0) -> Float32[Array, "*b"]:
     """-sum_k q_k log p_k with q = (1 - s) onehot + s / k (Szegedy et al. 2015, arXiv:1512.00567, section 7)."""
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
-    picked = jnp.take_along_axis(log_p, label[:, None], axis=-1, mode="clip")[:, 0]
+    picked = jnp.take_along_axis(log_p, label[..., None], axis=-1, mode="clip")[..., 0]
     if not label_smoothing:
         return -picked
     return -(1 - label_smoothing) * picked - label_smoothing * log_p.mean(-1)

@@ -14,6 +14,7 @@ from cvjax.ops import losses
 from cvjax.state import Term
 
 NEEDS = ()
+DATA = ("classification",)
 TINY = {"name": "resnet", "variant": 8}  # the smallest model to test this task with
 
 
@@ -21,7 +22,7 @@ def fields(info) -> dict:
     return {"num_classes": len(info.classes)}
 
 
-def inputs(batch: dict, key: Key[Array, ""] | None) -> dict:
+def inputs(batch: dict, key: Key[Array, ""] | None, info) -> dict:
     return {"image": batch["image"]}
 
 
@@ -54,6 +55,10 @@ def decode(outputs: dict) -> dict[str, Array]:
     probability = jax.nn.softmax(outputs["logits"].astype(jnp.float32))
     confidence, top = jax.lax.top_k(probability, min(5, probability.shape[-1]))
     return {"top": top, "confidence": confidence}
+
+
+def derived(values: dict[str, float]) -> dict[str, float]:
+    return {}
 
 
 def host_metrics(info) -> None:

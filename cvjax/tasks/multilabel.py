@@ -16,6 +16,7 @@ from cvjax.ops import losses
 from cvjax.state import Term
 
 NEEDS = ()
+DATA = ("multilabel",)
 TINY = {"name": "resnet", "variant": 8}  # the smallest model to test this task with
 
 
@@ -23,7 +24,7 @@ def fields(info) -> dict:
     return {"num_classes": len(info.classes)}
 
 
-def inputs(batch: dict, key: Key[Array, ""] | None) -> dict:
+def inputs(batch: dict, key: Key[Array, ""] | None, info) -> dict:
     return {"image": batch["image"]}
 
 
@@ -36,6 +37,10 @@ def loss(outputs: dict, batch: dict) -> dict[str, Term]:
 def decode(outputs: dict) -> dict[str, Array]:
     """`probability` (b k), one for each class by itself."""
     return {"probability": jax.nn.sigmoid(outputs["logits"].astype(jnp.float32))}
+
+
+def derived(values: dict[str, float]) -> dict[str, float]:
+    return {}
 
 
 def host_metrics(info) -> MultilabelScores:

@@ -54,7 +54,7 @@ def test_smoke(path, tmp_path, monkeypatch):
         monkeypatch.undo()
     final = train(config, tmp_path)
     check_names(config)
-    monitor = "val/top1"
+    monitor = config.train.monitor if "monitor" in config.train else "val/top1"
     assert monitor in final
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert set(steps) == ({1} if fitted else {1, 2}) and steps == sorted(steps), "the interrupted run went on where it stood"

@@ -24,3 +24,8 @@ def image(size: int) -> np.ndarray:
 def sequence(n: int) -> np.ndarray:
     """Two sequences of n places and 16 channels."""
     return np.random.default_rng(n).standard_normal((2, n, 16)).astype(np.float32)
+
+
+def tokens() -> np.ndarray:
+    """Two texts of 12 tokens of a vocabulary of 23."""
+    return np.random.default_rng(12).integers(0, 23, (2, 12))
