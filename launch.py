@@ -4,6 +4,7 @@
     python launch.py train    --config=experiments/digits.py --workdir=runs/digits [--config.optim.lr=0.1 ...]
     python launch.py eval     --workdir=runs/digits [--checkpoint=best] [--split=val] [--config.data.val=...]
     python launch.py predict  --workdir=runs/digits photo.jpg folder/
+    python launch.py generate --workdir=runs/gpt --prompt="To be" --length=100     goes on with a text
     python launch.py sweep    --workdir=runs/lr --config=... --sweep="optim.lr=[0.1,0.03] seed=range(3)"
     python launch.py compare  --workdir=runs/plain_vs_residual --study=experiments/comparisons/plain_vs_residual.py:small
     python launch.py cascade  --workdir=runs/cascade runs/small runs/large    ensembles and cascades of finished runs
@@ -50,9 +51,13 @@ flags.DEFINE_integer("trials", None, "How many arms a search draws.")
 flags.DEFINE_string("storage", "", "URL of an Optuna storage that several machines share; a journal in the workdir when not given.")
 flags.DEFINE_integer("retries", 1, "How often a run of a study that failed is started again.")
 flags.DEFINE_boolean("dry_run", False, "Print the runs of a study, start none and touch nothing.")
-flags.DEFINE_enum("checkpoint", "latest", ["latest", "best"], "Which checkpoint eval, predict and cascade use.")
+flags.DEFINE_enum("checkpoint", "latest", ["latest", "best"], "Which checkpoint eval, predict, generate and cascade use.")
 flags.DEFINE_string("target", "", "What a cascade is chosen for: accuracy:0.9 or compute:40e6, average multiply-adds.")
 flags.DEFINE_enum("confidence", "max_probability", ["max_probability", "margin", "entropy"], "What a cascade stops by.")
+flags.DEFINE_string("prompt", "\n", "What the text begins with that generate goes on with (the start of a line).")
+flags.DEFINE_integer("length", 100, "How many tokens generate writes.")
+flags.DEFINE_float("temperature", 1.0, "How freely generate draws: 1 as the network says, 0 the likeliest token each time.")
+flags.DEFINE_integer("seed", 0, "What generate draws by.")
 flags.DEFINE_string("split", "val", "Which split of config.data eval measures: train, val or test.")
 flags.DEFINE_string(
     "out",

@@ -59,6 +59,13 @@ def predict(flags: Any, words: list[str], assignments: Assignments) -> None:
     predict.predict_files(config, workdir, words, flags.checkpoint, Path(flags.out or workdir / "predictions"))
 
 
+def generate(flags: Any, words: list[str], assignments: Assignments) -> None:
+    workdir, config = _run(flags, "generate", assignments)
+    from cvjax import generate
+
+    print(generate.generate(config, workdir, flags.checkpoint, flags.prompt, flags.length, flags.temperature, flags.seed))
+
+
 def check(flags: Any, words: list[str], assignments: Assignments) -> None:
     config = _experiment(flags, "check", assignments)
     _wake()
@@ -206,6 +213,7 @@ VERBS = {
     "train": (train, ("config", "workdir", "rerun", "init", "probe")),
     "eval": (eval, ("config", "workdir", "init", "checkpoint", "split")),
     "predict": (predict, ("workdir", "checkpoint", "out")),
+    "generate": (generate, ("workdir", "checkpoint", "prompt", "length", "temperature", "seed")),
     "check": (check, ("config", "workdir", "rerun", "init")),
     "describe": (describe, ("config", "rerun", "all", "batch_sizes", "seconds", "workdir", "out")),
     "verify": (verify, ("config", "workdir", "rerun", "init")),

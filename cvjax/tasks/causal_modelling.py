@@ -8,7 +8,7 @@ b batch · n tokens · k vocabulary
 import math
 
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float32, Key
 
 from cvjax.ops import losses
 from cvjax.state import Term
@@ -49,6 +49,11 @@ def derived(values: dict[str, float]) -> dict[str, float]:
 def decode(outputs: dict) -> dict[str, Array]:
     """`top` (b n), the likeliest token at each place."""
     return {"top": outputs["logits"].argmax(-1).astype(jnp.int32)}
+
+
+def following(outputs: dict) -> Float32[Array, "b k"]:
+    """Logits of the token after the last: what `cvjax.generate` draws from."""
+    return outputs["logits"][:, -1]
 
 
 def host_metrics(info) -> None:
