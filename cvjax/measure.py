@@ -53,7 +53,9 @@ def built(config: ConfigDict) -> tuple[Experiment, str]:
         return build(config, only=("train",)), ""
     except UserError as error:
         classes = tuple(str(i) for i in range(1000))
-        made_up = build(config, only=(), info=Info(classes, 10**6, config.task.name))  # raises again where it is not for the data
+        length = 0 if config.image or "length" not in config.data else config.data.length
+        info = Info(classes, 10**6, config.task.name, length=length)
+        made_up = build(config, only=(), info=info)  # raises again where it is not for the data
         return made_up, f"1000 classes assumed: {error}"
 
 

@@ -5,7 +5,7 @@ file, whose last tenth validates, or a folder (see cvjax/data/text.py); `tokens=
 any text. `val/bits_per_character` is comparable between all three of them.
 
 Run:      python launch.py train --config=experiments/text_causal.py:root=shakespeare.txt --workdir=runs/gpt
-          python launch.py generate --workdir=runs/gpt --prompt="ROMEO:" --length=300
+          python launch.py generate --workdir=runs/gpt --prompt="ROMEO:" --length=100
 Expected: depends on the text
 Smoke:    python launch.py train --config=experiments/text_causal.py:smoke --workdir=runs/gpt_smoke
 """
@@ -18,7 +18,7 @@ def get_config(arg=""):
     config = experiment(
         seed=0,
         task=dict(name="causal_modelling"),
-        model=dict(name="transformer", variant=a.variant, places=512, dropout=0.1),
+        model=dict(name="transformer", variant=a.variant, places=a.length - 1, dropout=0.1),
         data=dict(name="text", root=a.root, tokens=a.tokens, length=a.length, train="train", val="val", batch_size=32, cache="device"),
         image=dict(),
         augment=dict(),

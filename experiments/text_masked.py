@@ -16,7 +16,7 @@ def get_config(arg=""):
     config = experiment(
         seed=0,
         task=dict(name="masked_modelling"),
-        model=dict(name="transformer", variant=a.variant, places=512, dropout=0.1),
+        model=dict(name="transformer", variant=a.variant, places=a.length, dropout=0.1),
         data=dict(name="text", root=a.root, tokens=a.tokens, length=a.length, train="train", val="val", batch_size=32, cache="device"),
         image=dict(),
         augment=dict(),

@@ -34,11 +34,13 @@ class Size(NamedTuple):
 VARIANTS = {
     "gpt2": Size(12, 768, 12, causal=True),
     "gpt2-medium": Size(24, 1024, 16, causal=True),
-    "gpt-mini": Size(4, 128, 4, causal=True),  # mini and tiny are ours
+    "gpt-mini": Size(4, 128, 4, causal=True),  # mini, micro and tiny are ours
+    "gpt-micro": Size(2, 64, 2, causal=True),
     "gpt-tiny": Size(1, 16, 2, causal=True),
     "bert-base": Size(12, 768, 12, causal=False),
     "bert-large": Size(24, 1024, 16, causal=False),
     "bert-mini": Size(4, 128, 4, causal=False),
+    "bert-micro": Size(2, 64, 2, causal=False),
     "bert-tiny": Size(1, 16, 2, causal=False),
 }
 SMALLEST = 1

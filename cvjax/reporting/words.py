@@ -20,7 +20,7 @@ WORDS = {
 }
 SPLITS = {"val": "validation", "train": "training", "test": "test"}
 FRACTION = re.compile(
-    r"(top\d+|acc(uracy)?|aAcc|mAcc|error|mAP\w*|AP\w*|AR\d*\w?|mIoU|IoU\w*|[fF]1\w*|precision|recall|[PSR]Q|dice|data_wait)"
+    r"(top\d+|(\w+_)?acc(uracy)?|aAcc|mAcc|error|mAP\w*|AP\w*|AR\d*\w?|mIoU|IoU\w*|[fF]1\w*|precision|recall|[PSR]Q|dice|data_wait)"
 )
 MISSING = "–"
 

@@ -11,10 +11,18 @@ from cvjax.data import _pipeline
 
 SOURCES = lookup.names("data")
 OFFLINE = [name for name in SOURCES if hasattr(lookup.find("data", name), "TINY")]
+# With each task that a source makes data for, where it has TASKS.
+KINDS = [(name, task) for name in OFFLINE for task in getattr(lookup.find("data", name), "TASKS", ("",))]
 
 
-def tiny(name):
-    return lookup.find("data", name).load(**lookup.find("data", name).TINY)
+def tiny(name, task):
+    file = lookup.find("data", name)
+    return file.load(**file.TINY, **({"task": task} if task else {}))
+
+
+def content(example):
+    """What a network is to look at: a picture or a text."""
+    return example["image"] if "image" in example else example["tokens"]
 
 
 def keep(example, rng=None):
@@ -27,34 +35,38 @@ def test_a_source_that_needs_files_has_its_own_test(name):
     assert any(re.search(rf"from cvjax.data import .*\b{name}\b", path.read_text()) for path in tests)
 
 
-@pytest.mark.parametrize("name", OFFLINE)
-def test_examples(name):
-    source = tiny(name)
+@pytest.mark.parametrize(("name", "task"), KINDS)
+def test_examples(name, task):
+    source = tiny(name, task)
     assert len(source) == source.info.num_examples > 0
     for i in (0, len(source) - 1):
-        example = source[i]
-        assert example["image"].dtype == np.uint8 and example["image"].ndim == 3 and example["image"].shape[-1] == 3
-        assert np.array_equal(example["image"], source[i]["image"]), "the same index gives the same example"
+        found = content(source[i])
+        if source.info.length:
+            assert found.dtype == np.int32 and found.shape == (source.info.length,)
+            assert found.min() >= 0 and found.max() < len(source.info.classes) and source[i]["characters"] > 0
+        else:
+            assert found.dtype == np.uint8 and found.ndim == 3 and found.shape[-1] == 3
+        assert np.array_equal(found, content(source[i])), "the same index gives the same example"
     with pytest.raises(IndexError):
         source[len(source)]
 
 
-@pytest.mark.parametrize("name", OFFLINE)
-def test_same_seed_same_order_other_seed_other_order(name):
+@pytest.mark.parametrize(("name", "task"), KINDS)
+def test_same_seed_same_order_other_seed_other_order(name, task):
     def first(seed):
-        with _pipeline.train_batches(tiny(name), keep, batch_size=4, seed=seed) as batches:
-            return np.stack([next(batches)["image"] for _ in range(3)])
+        with _pipeline.train_batches(tiny(name, task), keep, batch_size=4, seed=seed) as batches:
+            return np.stack([content(next(batches)) for _ in range(3)])
 
     assert np.array_equal(first(0), first(0))
     assert not np.array_equal(first(0), first(1))
 
 
-@pytest.mark.parametrize("name", OFFLINE)
-def test_evaluation_counts_every_example_once(name):
-    source = tiny(name)
+@pytest.mark.parametrize(("name", "task"), KINDS)
+def test_evaluation_counts_every_example_once(name, task):
+    source = tiny(name, task)
     with _pipeline.eval_batches(source, keep, batch_size=7) as batches:
-        rows = [(batch["image"], batch["valid"]) for batch in batches]
-    assert {image.shape[0] for image, _ in rows} == {7}
+        rows = [(content(batch), batch["valid"]) for batch in batches]
+    assert {len(found) for found, _ in rows} == {7}
     assert sum(int(valid.sum()) for _, valid in rows) == len(source)
-    seen = np.concatenate([image[valid] for image, valid in rows])
-    assert all(np.array_equal(seen[i], source[i]["image"]) for i in range(len(source)))
+    seen = np.concatenate([found[valid] for found, valid in rows])
+    assert all(np.array_equal(seen[i], content(source[i])) for i in range(len(source)))
