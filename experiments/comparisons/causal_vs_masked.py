@@ -4,9 +4,9 @@ The same Transformer on the same windows of a text, trained to guess the next ch
 the same 16 characters in the middle of every text: of those before, or of all the others. A step teaches the causal network by every
 character and the masked one by 15 %; what only the causal one has is the probability of a text, in bits per character. `:small` has
 networks of 2 blocks of 64 channels (BERT's has 4 k parameters more, of its head), windows of 64 characters, 3,000 steps of 32, 3 seeds;
-without it 4 blocks of 128 channels, 128 characters, 20,000 steps of 64.
+`:paper` has 4 blocks of 128 channels, 128 characters, 20,000 steps of 64.
 
-Run:      python launch.py compare --study=experiments/comparisons/causal_vs_masked.py:small,root=shakespeare.txt --workdir=runs/causal_vs_masked
+Run:      python launch.py compare --study=experiments/comparisons/causal_vs_masked.py:small,root=shakespeare.txt --workdir=runs/two_views
 """
 
 from cvjax.config import args, load
@@ -14,7 +14,7 @@ from cvjax.study import Claim, Study
 
 
 def get_study(arg=""):
-    a = args(arg, small=False, root="text.txt")
+    a = args(arg, small=False, paper=False, root="text.txt")  # of the two, paper is what it is without a word
     size, length = ("micro", 64) if a.small else ("mini", 128)
     base = load("experiments/text_causal.py", f"root={a.root},variant=gpt-{size},length={length}")
     with base.unlocked():
