@@ -59,6 +59,14 @@ def predict(flags: Any, words: list[str], assignments: Assignments) -> None:
     predict.predict_files(config, workdir, words, flags.checkpoint, Path(flags.out or workdir / "predictions"))
 
 
+def explain(flags: Any, words: list[str], assignments: Assignments) -> None:
+    method = _needed(flags, "method", "explain")
+    workdir, config = _run(flags, "explain", assignments)
+    from cvjax import explain
+
+    explain.explain_files(config, workdir, words, method, flags.checkpoint, Path(flags.out or workdir / "explanations" / method))
+
+
 def check(flags: Any, words: list[str], assignments: Assignments) -> None:
     config = _experiment(flags, "check", assignments)
     _wake()
@@ -206,6 +214,7 @@ VERBS = {
     "train": (train, ("config", "workdir", "rerun", "init", "probe")),
     "eval": (eval, ("config", "workdir", "init", "checkpoint", "split")),
     "predict": (predict, ("workdir", "checkpoint", "out")),
+    "explain": (explain, ("workdir", "method", "checkpoint", "out")),
     "check": (check, ("config", "workdir", "rerun", "init")),
     "describe": (describe, ("config", "rerun", "all", "batch_sizes", "seconds", "workdir", "out")),
     "verify": (verify, ("config", "workdir", "rerun", "init")),
