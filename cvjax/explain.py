@@ -77,7 +77,7 @@ def of_rollout(layers: list[jax.Array]) -> list[Panel]:
         raise UserError(
             "rollout follows attention among the same places through all layers, which this network has not; use --method=gradcam"
         )
-    return [_share(f"rollout, {len(layers)} layer{'s' * (len(layers) > 1)}", np.asarray(saliency.rollout(layers))[0])]
+    return [_share("rollout", saliency.rollout(layers)[0])]
 
 
 def of_gradients(found: tuple[jax.Array, jax.Array]) -> list[Panel]:
@@ -88,7 +88,7 @@ def of_gradients(found: tuple[jax.Array, jax.Array]) -> list[Panel]:
 def _share(caption: str, weights: jax.Array, place: tuple[float, float] | None = None) -> Panel:
     """weights: n k, rows that sum to 1. The caption ends with the largest as a multiple of 1 / k."""
     heat = np.asarray(saliency.looked_at(weights[None]))[0]
-    return f"{caption}\tto {heat.max() * weights.shape[-1]:.1f}x", heat, place
+    return f"{caption}\nat most {heat.max() * weights.shape[-1]:.1f} x even", heat, place
 
 
 METHODS: dict[str, tuple[Callable, Callable]] = {  # what takes it out of the network, and what makes panels of it

@@ -14,7 +14,7 @@ def overlay(view: np.ndarray, heat: np.ndarray, point: tuple[float, float] | Non
     heat = np.asarray(heat, np.float32) / max(float(heat.max()), 1e-12)
     smooth = np.asarray(Image.fromarray(heat).resize(view.shape[1::-1], Image.Resampling.BILINEAR))
     colours = colormaps["inferno"](smooth)[..., :3] * 255
-    mixed = 0.35 * view.mean(-1, keepdims=True) + 0.65 * colours
+    mixed = 0.4 * view.mean(-1, keepdims=True) + 0.6 * colours
     sheet = Image.fromarray(mixed.astype(np.uint8))
     if point:
         y, x = point[0] * view.shape[0], point[1] * view.shape[1]
