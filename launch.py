@@ -5,6 +5,7 @@
     python launch.py eval     --workdir=runs/digits [--checkpoint=best] [--split=val] [--config.data.val=...]
     python launch.py predict  --workdir=runs/digits photo.jpg folder/
     python launch.py generate --workdir=runs/gpt --prompt="To be" --length=100     goes on with a text
+    python launch.py explain  --workdir=runs/digits --method=gradcam photo.jpg folder/    pictures of where it looks
     python launch.py sweep    --workdir=runs/lr --config=... --sweep="optim.lr=[0.1,0.03] seed=range(3)"
     python launch.py compare  --workdir=runs/plain_vs_residual --study=experiments/comparisons/plain_vs_residual.py:small
     python launch.py cascade  --workdir=runs/cascade runs/small runs/large    ensembles and cascades of finished runs
@@ -51,7 +52,8 @@ flags.DEFINE_integer("trials", None, "How many arms a search draws.")
 flags.DEFINE_string("storage", "", "URL of an Optuna storage that several machines share; a journal in the workdir when not given.")
 flags.DEFINE_integer("retries", 1, "How often a run of a study that failed is started again.")
 flags.DEFINE_boolean("dry_run", False, "Print the runs of a study, start none and touch nothing.")
-flags.DEFINE_enum("checkpoint", "latest", ["latest", "best"], "Which checkpoint eval, predict, generate and cascade use.")
+flags.DEFINE_enum("checkpoint", "latest", ["latest", "best"], "Which checkpoint eval, predict, explain, generate and cascade use.")
+flags.DEFINE_enum("method", None, ["attention", "rollout", "gradcam"], "How explain finds where a network looks.")
 flags.DEFINE_string("target", "", "What a cascade is chosen for: accuracy:0.9 or compute:40e6, average multiply-adds.")
 flags.DEFINE_enum("confidence", "max_probability", ["max_probability", "margin", "entropy"], "What a cascade stops by.")
 flags.DEFINE_string("prompt", "\n", "What the text begins with that generate goes on with (the start of a line).")
@@ -62,7 +64,7 @@ flags.DEFINE_string("split", "val", "Which split of config.data eval measures: t
 flags.DEFINE_string(
     "out",
     None,
-    "Where predict draws its pictures and report writes its page (in the workdir when not given), and describe --all what it found.",
+    "Where predict and explain draw, report writes its page (all in the workdir when not given), and describe --all what it found.",
 )
 
 
@@ -105,7 +107,7 @@ def parse(argv: list[str]) -> tuple[str, list[str], list[tuple[str, str]]]:
     _, taken = VERBS[verb]
     for name in sorted(flag for flag in OURS if FLAGS[flag].present and flag not in taken):
         raise UserError(f"--{name} is not for {verb}, which takes {', '.join(f'--{flag}' for flag in taken) or 'no flag'}")
-    if words and verb not in ("predict", "cascade", "describe"):
+    if words and verb not in ("predict", "explain", "cascade", "describe"):
         raise UserError(f"stray word '{words[0]}': {verb} takes flags only")
     return verb, words, [(key, value) for key, _, value in assignments]
 

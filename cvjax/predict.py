@@ -3,7 +3,7 @@
 import itertools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -50,27 +50,42 @@ def evaluate_weights(config: ConfigDict, split: str) -> dict[str, float]:
 
 
 def predict_files(config: ConfigDict, folder: Path, paths: list[str], which: str, out: Path) -> None:
-    """Predicts pictures (files, or folders with all below them); draws each into `out` and prints a line for each.
+    """Draws pictures (files, or folders with all below them) into `out`, with what the run says of each; see `draw_each`."""
+    files = pictures(paths, "predict")
+    e, state = finished(config, folder, which, "predict")
 
-    `out` also gets predictions.jsonl: a line per picture with its best classes and their probabilities.
-    Raises UserError for a path that is not there, before anything is predicted; an unreadable picture is named and skipped.
-    """
-    files = list(_pictures(paths))
+    def draw(record: dict, example: dict, row: dict, path: Path) -> None:
+        Image.fromarray(e.task.draw(decoded(record)["image"], row, e.info)).save(path)
+
+    draw_each(e, state, files, out, "predictions.jsonl", draw)
+
+
+def finished(config: ConfigDict, folder: Path, which: str, verb: str) -> tuple[Experiment, State]:
+    """A run that is to look at pictures. Raises UserError for one that was trained on something else."""
     e = build(config, only=(), info=workdir.read_info(folder))
-    state, _ = _restored(e, folder, which)
     if e.pixels is None:
-        raise UserError(f"{folder} was trained on text; predict is for pictures, generate for text")
+        raise UserError(f"{folder} was trained on text; {verb} is for pictures, generate for text")
+    return e, _restored(e, folder, which)[0]
+
+
+def draw_each(e: Experiment, state: State, files: list[tuple[Path, str]], out: Path, table: str, draw: Callable) -> None:
+    """Prints what the network says of each picture, and draws it into `out`; unreadable ones are named and skipped.
+
+    files: pictures with the names to draw them under.
+    table: file in `out` that gets a line of JSON a picture: its file, its drawing, its best classes and their probabilities.
+    draw: `draw(record, example, row, path)` of what was read, what the network sees of it, and what `task.decode` makes of its outputs.
+    """
     see, prepare = step.forward(e), host_eval(e.pixels)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out={out} cannot be written: {error.strerror}") from None
     done = 0
-    with open(out / "predictions.jsonl", "w") as lines:
+    with open(out / table, "w") as lines:
         for file, name in files:
             try:
                 record = {"image": Encoded(file.read_bytes())}
-                example, picture = prepare(record), decoded(record)["image"]
+                example = prepare(record)
             except (DecodeError, OSError) as error:
                 print(f"{file}: skipped, {error}", file=sys.stderr)
                 continue
@@ -78,19 +93,23 @@ def predict_files(config: ConfigDict, folder: Path, paths: list[str], which: str
             if told := unfinished(metrics):
                 print(f"warning: {file}: {told}", file=sys.stderr)
             row = {key: value[0] for key, value in rows.items()}
-            Image.fromarray(e.task.draw(picture, row, e.info)).save(out / name)
+            draw(record, example, row, out / name)
             lines.write(json.dumps({"file": str(file), "drawn": name, **e.task.describe(row, e.info)}) + "\n")
             print(f"{file}: {' '.join(e.task.caption(row, e.info)[0].split())}")
             done += 1
     if not done:
         raise UserError("none of the pictures could be read")
-    print(f"pictures and predictions.jsonl are in {out}")
+    print(f"pictures and {table} are in {out}")
 
 
-def _pictures(paths: list[str]) -> Iterator[tuple[Path, str]]:
-    """Every picture that the paths mean, with a file name of its own to draw it under."""
+def pictures(paths: list[str], verb: str) -> list[tuple[Path, str]]:
+    """Every picture that the paths mean, with a file name of its own to draw it under. Raises UserError for a path that is not there."""
     if not paths:
-        raise UserError("predict needs pictures: python launch.py predict --workdir=... photo.jpg folder/")
+        raise UserError(f"{verb} needs pictures: python launch.py {verb} --workdir=... photo.jpg folder/")
+    return list(_named(paths))
+
+
+def _named(paths: list[str]) -> Iterator[tuple[Path, str]]:
     taken: set[str] = set()
     for path in map(Path, paths):
         if not path.exists():

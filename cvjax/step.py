@@ -166,7 +166,11 @@ def forward(e: Experiment) -> Callable:
 
 
 def _outputs(e: Experiment, state: State, inputs: dict) -> dict:
-    """What the network says, with its averaged parameters if there are any."""
-    variables = {"params": optim.averaged(state.params, state.opt), "batch_stats": state.stats}
-    outputs: Any = e.model.apply(variables, inputs, train=False)
+    """What the network says."""
+    outputs: Any = e.model.apply(variables(state), inputs, train=False)
     return outputs
+
+
+def variables(state: State) -> dict:
+    """What a trained network is measured and looked at with: its averaged parameters, if there are any, and its statistics."""
+    return {"params": optim.averaged(state.params, state.opt), "batch_stats": state.stats}

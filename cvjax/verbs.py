@@ -66,6 +66,14 @@ def generate(flags: Any, words: list[str], assignments: Assignments) -> None:
     print(generate.generate(config, workdir, flags.checkpoint, flags.prompt, flags.length, flags.temperature, flags.seed))
 
 
+def explain(flags: Any, words: list[str], assignments: Assignments) -> None:
+    method = _needed(flags, "method", "explain")
+    workdir, config = _run(flags, "explain", assignments)
+    from cvjax import explain
+
+    explain.explain_files(config, workdir, words, method, flags.checkpoint, Path(flags.out or workdir / "explanations" / method))
+
+
 def check(flags: Any, words: list[str], assignments: Assignments) -> None:
     config = _experiment(flags, "check", assignments)
     _wake()
@@ -214,6 +222,7 @@ VERBS = {
     "eval": (eval, ("config", "workdir", "init", "checkpoint", "split")),
     "predict": (predict, ("workdir", "checkpoint", "out")),
     "generate": (generate, ("workdir", "checkpoint", "prompt", "length", "temperature", "seed")),
+    "explain": (explain, ("workdir", "method", "checkpoint", "out")),
     "check": (check, ("config", "workdir", "rerun", "init")),
     "describe": (describe, ("config", "rerun", "all", "batch_sizes", "seconds", "workdir", "out")),
     "verify": (verify, ("config", "workdir", "rerun", "init")),

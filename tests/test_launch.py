@@ -68,6 +68,16 @@ def test_predict_files_and_folders(run, tmp_path):
     assert all((tmp_path / "out" / row["drawn"]).is_file() and sum(row["confidence"]) <= 1.001 for row in rows)
 
 
+def test_explain(run, tmp_path):
+    Image.new("RGB", (8, 8), (9, 99, 200)).save(tmp_path / "a.png")
+    done = launch("explain", f"--workdir={run}", "--method=gradcam", tmp_path / "a.png")
+    assert done.returncode == 0 and (run / "explanations" / "gradcam" / "a.png").is_file(), done.stderr
+    done = launch("explain", f"--workdir={run}", "--method=attention", tmp_path / "a.png")
+    assert done.returncode == 2 and done.stderr == "cvjax: error: models/resnet.py has no attention to look at; use --method=gradcam\n"
+    done = launch("explain", f"--workdir={run}", "--method=gradcam")
+    assert done.returncode == 2 and "explain needs pictures" in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_report_is_one_file(run):
     done = launch("report", f"--workdir={run}")
     assert done.returncode == 0 and done.stdout.strip().endswith("report.html"), done.stderr
@@ -114,6 +124,9 @@ def test_help_names_every_verb():
     (["describe", DIGITS, "--all"], "--config and --rerun describe one"),
     (["describe", "--all", "resnet51"], "did you mean 'resnet50'"),
     (["predict", "--workdir=/nowhere", "a.png"], "holds no run"),
+    (["explain", "--workdir=/nowhere", "a.png"], "explain needs --method"),
+    (["explain", "--workdir=/nowhere", "--method=rollout", "a.png"], "holds no run"),
+    (["explain", "--workdir=/nowhere", "--method=lime", "a.png"], "attention|rollout|gradcam"),
     (["report", "--workdir=/nowhere"], "/nowhere"),
     (["eval", "--workdir=x", "--checkpoint=newest"], "checkpoint"),
 ])  # fmt: skip

@@ -98,6 +98,7 @@ def test_an_array_of_every_fate(environment, tmp_path):
         return not fates and all(status(run)["state"] == "finished" for run in (preempted, timed, plain))
 
     cluster.wait(all_have_met_theirs, 400)
+    cluster.wait(lambda: "COMPLETING" not in tasks(environment).values(), 120)  # a cancelled task lingers while its node is cleared
     found = tasks(environment)
     assert found["2"] == "FAILED" and found["3"] == "CANCELLED", found
     assert len(starts(preempted)) > 1 and len(starts(timed)) > 1 and plan.state(crashed) != "finished" != plan.state(cancelled)

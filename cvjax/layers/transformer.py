@@ -106,6 +106,6 @@ class Stack(nn.Module):
 
         policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if self.layers == "dots" else None
         step: Any = body if self.layers == "scanned" else nn.remat(body, policy=policy, prevent_cse=False)
-        axes: Any = {"params": 0, "cache": 0, "attention": 0, "intermediates": 0}
+        axes: Any = {"params": 0, "cache": 0, "attention": 0, "intermediates": 0, "perturbations": 0}
         scan = nn.scan(step, variable_axes=axes, split_rngs={"params": True, "dropout": True}, length=self.depth)
         return scan(self.block(name="blocks"), x, None)[0]
