@@ -1,8 +1,9 @@
 """Do two signs in opposite corners look the same? A ResNet-8 that attends over its second stage (Wang et al. 2018, arXiv:1711.07971).
 
-Made-up pictures of 40 x 40 pixels (cvjax/data/corners.py), a ResNet-8 of half the width whose features see at most 29 pixels: no feature sees
-both signs, and their average under a linear head cannot compare them. A block after the second stage tells each corner of the other,
-in time for the third stage. `block=` is any of `cvjax.models.nonlocal_resnet.BLOCKS`; `block=none` is the plain ResNet.
+Made-up pictures of 40 x 40 pixels (cvjax/data/corners.py), and a ResNet-8 of half the width whose features see squares of 25 pixels, 29
+with a convolution put in: none sees both signs, and their average under a linear head cannot compare them. A block after the second
+stage tells each corner of the other, in time for the third. `block=` is any of `cvjax.models.nonlocal_resnet.BLOCKS`, or `none`, the
+plain ResNet.
 
 Run:      python launch.py train --config=experiments/nonlocal_corners.py --workdir=runs/corners
           python launch.py train --config=experiments/nonlocal_corners.py:block=sagan --workdir=runs/corners_sagan

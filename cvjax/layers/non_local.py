@@ -1,4 +1,4 @@
-"""Attention inside a CNN: the non-local block (Wang, Girshick, Gupta & He 2018, arXiv:1711.07971) and SAGAN's (Zhang et al. 2019, arXiv:1805.08318).
+"""Attention inside a CNN: non-local blocks (Wang et al. 2018, arXiv:1711.07971) and SAGAN's (Zhang et al. 2019, arXiv:1805.08318).
 
 Each position of a map asks every other one, and what they answer is added to it. Both blocks begin as the identity, bit for bit: the
 non-local one ends in a BatchNorm whose scale starts at 0, SAGAN's in a number gamma that does. So they can be put into a trained network.
@@ -8,7 +8,7 @@ Where we depart from the papers:
 - The Gaussian form is divided by sqrt(c) as the authors' code divides the embedded one; without it one position takes all the weight.
 - SAGAN's h has c / 2 channels, as in its authors' code, but looks at all positions, as in the paper; spectral norm is left to its GAN.
 
-b batch · h w height, width · c channels · n positions asking, m positions answering (a quarter of n where they are pooled) · d inner channels
+b batch · h w height, width · c channels, d inner ones · n positions that ask, m that answer (a quarter of n where they are pooled)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ResNet in which positions far apart meet: attention after any of its stages (Wang et al. 2018, arXiv:1711.07971; Zhang et al. 2019, arXiv:1805.08318).
+"""ResNet with attention after any of its stages (Wang et al. 2018, arXiv:1711.07971; Zhang et al. 2019, arXiv:1805.08318).
 
 The ResNet keeps its own parameters under its own names, and a block begins as the identity: started from a trained ResNet (`--init`), or
 with the same seed as one, the network gives that ResNet's outputs, bit for bit.
@@ -34,7 +34,7 @@ class Model(nn.Module):
 
     variant, shortcut, width: as of `resnet.Model`.
     stages: those after which a block stands, counted from 1; () is the plain ResNet.
-    block: a pairwise form of `cvjax.layers.non_local.NonLocal`, "sagan", or "convolution", which has as many parameters and sees neighbours only.
+    block: a pairwise form of `cvjax.layers.non_local.NonLocal`, "sagan", or "convolution", as many parameters that see neighbours only.
     dtype: of the arithmetic. Parameters, statistics and logits are float32 always.
     """
 
