@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import tiny
 
 from cvjax import transfer
 from cvjax.describe import parameters
 from cvjax.models import nonlocal_resnet, resnet
 from cvjax.state import flat
 from cvjax.train import train as run
+from tiny import tiny
 
 IMAGES = {"image": jax.random.normal(jax.random.key(0), (4, 16, 16, 3))}
 
