@@ -20,7 +20,8 @@ from cvjax.errors import UserError, did_you_mean
 from cvjax.search import Search
 
 Arm = dict[str, Any]
-RELATION = re.compile(r"(\S+)\s*(<=|>=|<|>|~)\s*(\S+)(?:\s*\+\s*([0-9.]+))?")
+SIDE = r"\S+(?:\s+-\s+(?![0-9])\S+)?"
+RELATION = re.compile(rf"({SIDE})\s*(<=|>=|<|>|~)\s*({SIDE})(?:\s*\+\s*([0-9.]+))?")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Claim:
     """An inequality between the means of two arms, or of an arm and a number: `Claim("degradation", "train/error", "plain-56 > plain-20")`.
 
     `says` may end in a margin in units of the metric, "res-56 <= res-20 + 0.01"; "one ~ eight + 0.01" says that they differ by no more.
+    Instead of an arm there may be the difference of two: "res-56 - res-20 < plain-56 - plain-20".
     """
 
     name: str
@@ -35,12 +37,17 @@ class Claim:
     says: str
 
     def parts(self) -> tuple[str, str, str, float]:
-        """Left arm, relation, right arm, margin."""
+        """Left side, relation, right side, margin."""
         match = RELATION.fullmatch(self.says.strip())
         if not match:
             form = "'arm > other arm' or 'arm > other arm + 0.01'"
             raise UserError(f"claim '{self.name}' says '{self.says}'; write it as {form}, with >, >=, <, <= or ~")
         return match[1], match[2], match[3], float(match[4] or 0)
+
+
+def arms_of(side: str) -> list[str]:
+    """The arms that a side of a claim names: one, two for their difference, none for a number."""
+    return [] if number(side) is not None else re.split(r"\s+-\s+", side)
 
 
 def number(text: str) -> float | None:
@@ -98,7 +105,7 @@ class Study:
                 raise UserError(f"a seed is given twice in {seeds!r}, which is the same run; take one away")
         for claim in self.claims:
             left, _, right, _ = claim.parts()
-            for arm in (left, right) if number(right) is None else (left,):
+            for arm in (left, *arms_of(right)) if number(left) is not None else (*arms_of(left), *arms_of(right)):
                 if arm not in self.arms:
                     raise UserError(f"claim '{claim.name}' names '{arm}'{did_you_mean(arm, self.arms)}; arms: {', '.join(self.arms)}")
         for metric, numbers in self.paper.numbers.items() if self.paper else ():

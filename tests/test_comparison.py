@@ -102,6 +102,15 @@ def test_arms_claims_and_paper(tmp_path):
     assert line == ["b", "-19.0 ± 1.0 %", "3", "0.25", "0.25"]
 
 
+def test_a_claim_about_differences_pairs_seeds(tmp_path):
+    says = dict(CLAIM, metric="val/top1", says="a - b < c - d", parts=("a - b", "<", "c - d", 0.0))
+    values = {"a": [0.5, 0.6, 0.7], "b": [0.4, 0.5, 0.6], "c": [0.9, 0.7, 0.8], "d": [0.6, 0.41, 0.5]}  # 0.1 against 0.3, 0.29, 0.3
+    (judged,) = comparison.claims(comparison.read(study(tmp_path / "all", values, claims=[dict(says)])))
+    assert judged.verdict == "PASS" and "10.00 % against 29.67 %" in judged.evidence, judged
+    (judged,) = comparison.claims(comparison.read(study(tmp_path / "one", values | {"d": [0.6, None, None]}, claims=[dict(says)])))
+    assert judged.verdict == "UNDECIDED", "one seed has all four"
+
+
 def test_a_half_finished_study_says_pending(tmp_path):
     found = comparison.read(study(tmp_path, {"a": [0.5, None], "b": [None, None]}, claims=[dict(CLAIM)]))
     assert [row[1] for row in comparison.table(found)[1]] == ["1 of 2, 1 pending", "0 of 2, 2 pending"]

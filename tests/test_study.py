@@ -123,6 +123,10 @@ def test_claims_and_papers_name_arms_that_there_are():
         Study(base(), arms, paper=Paper("who", "how", {"val/error": {"res-56": 0.1}}))
     with pytest.raises(UserError, match="write it as"):
         Study(base(), arms, claims=(Claim("c", "val/error", "plain-20 is worse"),))
+    with pytest.raises(UserError, match="names 'res-56'"):
+        Study(base(), arms, claims=(Claim("c", "val/error", "plain-20 > res-20 - res-56"),))
+    closing = Claim("c", "m", "res-56 - res-20 < plain-56 - plain-20 + 0.01").parts()
+    assert closing == ("res-56 - res-20", "<", "plain-56 - plain-20", 0.01)
     assert Claim("c", "m", "plain-20 <= res-20 + 0.01").parts() == ("plain-20", "<=", "res-20", 0.01)
 
 

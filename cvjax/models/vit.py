@@ -32,8 +32,9 @@ class Size(NamedTuple):
     heads: int
 
 
-SIZES = {  # Table 1, Touvron et al. 2021 (Ti, S: arXiv:2012.12877), big_vision (mu)
+SIZES = {  # Table 1, Touvron et al. 2021 (Ti, S: arXiv:2012.12877), big_vision (mu); Pi is ours, for images of 32x32
     "mu": Size(1, 32, 128, 2),
+    "Pi": Size(6, 48, 192, 3),
     "Ti": Size(12, 192, 768, 3),
     "S": Size(12, 384, 1536, 6),
     "B": Size(12, 768, 3072, 12),
