@@ -12,11 +12,11 @@ from cvjax.config import args, experiment, smoke
 
 
 def get_config(arg=""):
-    a = args(arg, variant="Pi/4", smoke=False)
+    a = args(arg, variant="Pi/4", position="learned", smoke=False)
     config = experiment(
         seed=0,
         task=dict(name="classification", label_smoothing=0.0),
-        model=dict(name="vit", variant=a.variant),
+        model=dict(name="vit", variant=a.variant, position=a.position),
         data=dict(name="tfds", dataset="cifar10", train="train[:45000]", val="train[45000:]", batch_size=64, cache="device"),
         image=dict(size=32, mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.2435, 0.2616)),
         augment=dict(crop="pad", pad=4, flip=True),

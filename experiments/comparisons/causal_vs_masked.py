@@ -7,6 +7,7 @@ networks of 2 blocks of 64 channels (BERT's has 4 k parameters more, of its head
 `:paper` has 4 blocks of 128 channels, 128 characters, 20,000 steps of 64.
 
 Run:      python launch.py compare --study=experiments/comparisons/causal_vs_masked.py:small,root=shakespeare.txt --workdir=runs/two_views
+Result:   60.2 against 52.7 % of the characters in the middle; 27 CPU-minutes; docs/results/causal_vs_masked.md
 """
 
 from cvjax.config import args, load

@@ -29,3 +29,8 @@ def sequence(n: int) -> np.ndarray:
 def tokens() -> np.ndarray:
     """Two texts of 12 tokens of a vocabulary of 23."""
     return np.random.default_rng(12).integers(0, 23, (2, 12))
+
+
+def noise() -> np.ndarray:
+    """A number for each of 16 patches of two pictures, by which they are put in order."""
+    return np.random.default_rng(16).random((2, 16)).astype(np.float32)
