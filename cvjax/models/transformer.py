@@ -54,6 +54,7 @@ class Model(nn.Module):
 
     places: the longest text, in tokens.
     position: "learned", "sincos" (Vaswani et al. 2017, section 3.5) or "none".
+    heads: of attention; 0 for the variant's.
     dropout: after the embeddings and each branch, not of attention weights.
     layers: "unrolled", "scanned", "dots" or "remat", see `cvjax.layers.transformer.Stack`.
     decode: tokens come a few at a time; see `cvjax.layers.attention.Attention`.
@@ -64,6 +65,7 @@ class Model(nn.Module):
     variant: str = "gpt-mini"
     places: int = 512
     position: str = "learned"
+    heads: int = 0
     dropout: float = 0.0
     layers: str = "unrolled"
     decode: bool = False
@@ -116,7 +118,8 @@ class Model(nn.Module):
             raise ValueError(f"transformer: no position {self.position!r}; have {', '.join(map(repr, POSITIONS))}")
         if self.decode and not VARIANTS[self.variant].causal:
             raise ValueError(f"transformer: {self.variant} sees both sides, so it cannot write from left to right; decode a gpt")
-        return VARIANTS[self.variant]
+        size = VARIANTS[self.variant]
+        return size._replace(heads=self.heads or size.heads)
 
 
 def example(n: int, key: Array) -> dict:
