@@ -104,9 +104,9 @@ def _of_models() -> Iterator[Network]:
         references = getattr(file, "REFERENCES", {})
         named = {known: settings for known, settings in references.items() if "variant" in settings}
         rest = [variant for variant in file.VARIANTS if variant not in [settings["variant"] for settings in named.values()]]
-        seen: list[dict] = []  # the same network for another number of classes is the same network
+        seen: list[dict] = []  # a network for another number of classes, or with another GELU, costs the same
         for known, settings in {**references, **{f"{name}-{variant}": {"variant": variant} for variant in rest}}.items():
-            bare = {key: value for key, value in settings.items() if key != "num_classes"}
+            bare = {key: value for key, value in settings.items() if key not in ("num_classes", "activation")}
             if bare not in seen:
                 seen.append(bare)
                 yield _network(file, known, settings)

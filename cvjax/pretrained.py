@@ -9,6 +9,12 @@ A model file that has references exports
     reference_name(path, model) "stage1_block1/conv1/kernel" -> "layer1.0.conv1.weight"
     reference_settings(arrays)  settings that the arrays decide (num_classes), {} where they do not say
     canonical(name)             a name in a file, freed of what varies between files
+
+and, where a file's arrays are not one to one with parameters,
+
+    unified(arrays)             one array for each parameter, by reference_name's names and with torch's axes
+    written(arrays, name)       such arrays as the reference of this name has them
+    pictured(arrays, model)     pixels on a side of the images that arrays with a place for every patch are made for
 """
 
 import sys
@@ -47,7 +53,9 @@ def load(name: str, weights: str | Path | Mapping[str, np.ndarray]) -> tuple[nn.
     source = f"the arrays for {name}" if isinstance(weights, Mapping) else str(weights)
     arrays = canonical(file, weights if isinstance(weights, Mapping) else read(weights))
     model = file.Model(**{**settings, **file.reference_settings(arrays)})
-    shapes = _shapes(model)
+    if not model.num_classes:
+        raise UserError(f"{source} has a last layer of no classes; give it one, or begin training from it with --init")
+    shapes = _shapes(model, file.pictured(arrays, model) if hasattr(file, "pictured") else 0)
     return model, _tree(shapes, convert(model, arrays, flat(shapes), source))
 
 
@@ -64,6 +72,7 @@ def save(name: str, variables: dict, path: str | Path) -> None:
         }
     except KeyError as error:
         raise UserError(f"{name} has no parameter {error}; are these variables of another model?") from error
+    arrays = file.written(arrays, name) if hasattr(file, "written") else arrays
     load(name, arrays)  # what could not be read back is not written
     path = Path(path)
     if not path.parent.is_dir():
@@ -124,7 +133,7 @@ def canonical(file: ModuleType, arrays: Mapping[str, np.ndarray]) -> dict[str, n
         found[name] = np.asarray(value)
         if found[name].dtype.kind not in "fiub" and found[name].dtype != "bfloat16":
             raise UserError(f"{given} holds {found[name].dtype} numbers, not real ones")
-    return found
+    return file.unified(found) if hasattr(file, "unified") else found  # type: ignore[no-any-return]
 
 
 def convert(model: nn.Module, arrays: dict[str, np.ndarray], shapes: dict[str, Any], source: str) -> dict[str, np.ndarray]:
@@ -148,6 +157,8 @@ def fitting(model: nn.Module, source: str, here: dict[str, Any]) -> dict[str, np
     if not hasattr(file, "reference_name"):
         raise UserError(f"{file.__name__} has no reference implementation to take weights from")
     arrays = canonical(file, read(source))
+    if getattr(model, "layers", "unrolled") != "unrolled":  # of a scanned stack only the whole has a path; `arranged` makes it of these
+        here = flat(_shapes(model.clone(layers="unrolled")))
     names = {path: file.reference_name(_inner(path), model) for path in here}
     return {path: _inward(arrays[name]).astype(np.float32) for path, name in names.items() if name in arrays}
 
@@ -165,8 +176,10 @@ def _reference(name: str) -> tuple[ModuleType, dict]:
     return have[name]
 
 
-def _shapes(model: nn.Module) -> dict:
-    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+def _shapes(model: Any, size: int = 0) -> dict:
+    """Of its variables; size: pixels on a side of its images, 0 for those that the variant is made for."""
+    size = size or _file(model).usual(model.variant)[0][0]
+    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     return dict(jax.eval_shape(lambda x: model.init(jax.random.key(0), {"image": x}, train=False), image))
 
 

@@ -13,7 +13,7 @@ from cvjax.errors import UserError, did_you_mean
 from cvjax.pretrained import fitting
 from cvjax.state import flat
 
-LIBRARIES = ("torchvision", "timm", "huggingface")  # said for the reader; the model file knows the names
+LIBRARIES = ("torchvision", "timm", "huggingface", "big_vision")  # said for the reader; the model file knows the names
 
 
 def initialise(params: Any, stats: Any, source: str, model: nn.Module) -> tuple[Any, Any, list[str]]:

@@ -12,9 +12,10 @@ b batch · h w height, width · n tokens · c channels · k classes
 
 from __future__ import annotations
 
+import math
 import re
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ from jax.typing import DTypeLike
 
 from cvjax.layers.patch import Embed, refitted
 from cvjax.layers.transformer import ACTIVATIONS, Block, Stack
+from cvjax.models import _torch, _vit_weights
 
 
 class Size(NamedTuple):
@@ -104,11 +106,6 @@ def sized(variant: str) -> tuple[Size, int]:
     return size._replace(depth=int(found[2] or size.depth), heads=int(found[4] or size.heads)), int(found[5])
 
 
-def usual(variant: str) -> tuple[tuple[int, int, int], int]:
-    """The image (h, w, c) and the number of classes that a variant is made for."""
-    return (224, 224, 3), 1000
-
-
 def layer(path: str) -> int:
     """The number of the layer that a parameter belongs to, for layer-wise learning rates: the embedding 0, block n n, head last."""
     block = re.match(r"encoder/block(\d+)/", path)
@@ -133,6 +130,56 @@ def arranged(found: dict, shapes: dict[str, tuple[int, ...]]) -> dict:
         found = {path: x for path, x in found.items() if path not in whole} | parts
     place = "params/embed/position"
     if place in found and place in shapes and len(found[place]) != shapes[place][0]:
-        fitted = refitted(found[place], shapes[place][0])
+        fitted = refitted(jnp.asarray(found[place]), shapes[place][0])
         found = found | ({} if fitted is None else {place: np.asarray(fitted)})
     return found
+
+
+# ---- the reference implementations: timm's, Hugging Face's, and big_vision's, whose GELU is the approximation
+
+REFERENCES: dict[str, dict[str, Any]] = {
+    **{f"vit_{name}_patch{patch}_224": {"variant": f"{size}/{patch}", "num_classes": 1000}
+       for name, size, patch in (("tiny", "Ti", 16), ("small", "S", 16), ("base", "B", 16), ("base", "B", 32), ("large", "L", 16))},
+    **{f"google/vit-{name}-patch{patch}-{size}": {"variant": f"{name[0].upper()}/{patch}", "num_classes": 1000}
+       for name, patch, size in (("base", 16, 224), ("base", 32, 384), ("large", 16, 224), ("large", 32, 384))},
+    **{f"big_vision_{variant}": {"variant": variant, "activation": "gelu_tanh", "num_classes": 1000} for variant in VARIANTS},
+}  # fmt: skip
+DEIT = "ImageNet val, trained on ImageNet alone for 300 epochs, Touvron et al. 2021 (arXiv:2012.12877)"
+PUBLISHED = {f"vit_{name}_patch16_224": (top1, DEIT) for name, top1 in (("tiny", 72.2), ("small", 79.9), ("base", 81.8))}
+
+
+def usual(variant: str) -> tuple[tuple[int, int, int], int]:
+    """The image (h, w, c) and the number of classes that a variant is made for."""
+    return (224, 224, 3), 1000
+
+
+def reference_name(path: str, model: Model) -> str:
+    """ "encoder/block1/attention/query/kernel" -> "blocks.0.attn.query.weight" """
+    return _vit_weights.reference_name(path)
+
+
+def reference_settings(arrays: dict) -> dict:
+    """What the arrays themselves say: the number of classes, whether there is a class token, a table of places, a hidden layer."""
+    found = _torch.classes(arrays, "head.weight") | ({} if "cls_token" in arrays else {"pool": "average"})
+    found |= {} if "pos_embed" in arrays else {"position": "sincos_2d"}
+    return found | ({"prelogits": True} if "pre_logits.fc.weight" in arrays else {})
+
+
+def canonical(name: str) -> str:
+    return name
+
+
+unified = _vit_weights.unified
+
+
+def written(arrays: dict, name: str) -> dict:
+    """`unified` arrays as the library has them that calls a network by this name."""
+    library = "big_vision" if name.startswith("big_vision") else "huggingface" if "/" in name else "timm"
+    return _vit_weights.written(arrays, library, sized(REFERENCES[name]["variant"])[0].heads)
+
+
+def pictured(arrays: dict, model: Model) -> int:
+    """Pixels on a side of the images that a table of places is made for."""
+    places = arrays["pos_embed"].shape[-1] if "pos_embed" in arrays and arrays["pos_embed"].ndim else 0
+    patch = sized(model.variant)[1]
+    return patch * (math.isqrt(places) or usual(model.variant)[0][0] // patch)
