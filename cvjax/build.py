@@ -144,7 +144,9 @@ def initial_state(experiment: Experiment, restoring: bool = False, complete: boo
 
 
 def check_builds(e: Experiment) -> None:
-    """Raises UserError where the model or the optimiser of an experiment cannot be made; makes shapes only."""
+    """Raises UserError where the model or the optimiser of an experiment cannot be made, or begins with nothing; makes shapes only."""
+    if e.init:
+        transfer.check_source(e.init)
     make_optimiser(e, jax.eval_shape(partial(_init, e), jax.random.key(0))["params"])
 
 

@@ -89,10 +89,7 @@ def save(name: str, variables: dict, path: str | Path) -> None:
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
     """Arrays of a weight file by name. No code in the file is run. Raises UserError naming the file and what is wrong with it."""
-    path = Path(path)
-    if not path.is_file():
-        near = did_you_mean(path.name, [p.name for p in path.parent.glob("*")]) if path.parent.is_dir() else ""
-        raise UserError(f"there is no weight file {path}{near}")
+    path = existing(path)
     if path.suffix not in FORMATS:
         raise UserError(f"{path}: weights are read from {', '.join(FORMATS)}")
     try:
@@ -107,6 +104,15 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     if not arrays:
         raise UserError(f"{path} holds no arrays by name; it has: {', '.join(map(str, list(tree)[:10]))}")
     return arrays
+
+
+def existing(path: str | Path) -> Path:
+    """The path of a weight file. Raises UserError where there is none."""
+    path = Path(path)
+    if not path.is_file():
+        near = did_you_mean(path.name, [p.name for p in path.parent.glob("*")]) if path.parent.is_dir() else ""
+        raise UserError(f"there is no weight file {path}{near}")
+    return path
 
 
 def _content(path: Path) -> Any:
@@ -151,7 +157,7 @@ def convert(model: nn.Module, arrays: dict[str, np.ndarray], shapes: dict[str, A
     return {path: value.astype(np.float32) for path, value in found.items()}
 
 
-def fitting(model: nn.Module, source: str, here: dict[str, Any]) -> dict[str, np.ndarray]:
+def fitting(model: nn.Module, source: Path, here: dict[str, Any]) -> dict[str, np.ndarray]:
     """Arrays of a weight file by our own paths, as far as a model has use for them: see `cvjax.transfer`."""
     file = _file(model)
     if not hasattr(file, "reference_name"):

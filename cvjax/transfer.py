@@ -10,7 +10,7 @@ import numpy as np
 
 from cvjax import checkpoint
 from cvjax.errors import UserError, did_you_mean
-from cvjax.pretrained import fitting
+from cvjax.pretrained import existing, fitting
 from cvjax.state import flat
 
 LIBRARIES = ("torchvision", "timm", "huggingface", "big_vision")  # said for the reader; the model file knows the names
@@ -24,11 +24,8 @@ def initialise(params: Any, stats: Any, source: str, model: nn.Module) -> tuple[
     Raises UserError when there is no such run or when nothing fits.
     """
     here = flat({"params": params, "stats": stats})
-    library, colon, weights = source.partition(":")
-    if colon and library in LIBRARIES:
-        found = fitting(model, weights, here)
-    else:
-        found = flat(_stored(Path(source)))
+    weights = check_source(source)
+    found = fitting(model, weights, here) if weights.is_file() else flat(_stored(weights))
     file = sys.modules[type(model).__module__]
     if hasattr(file, "arranged"):
         found = file.arranged(found, {path: value.shape for path, value in here.items()})
@@ -40,11 +37,20 @@ def initialise(params: Any, stats: Any, source: str, model: nn.Module) -> tuple[
     return tree["params"], tree["stats"], sorted(set(here) - fits)
 
 
-def _stored(folder: Path) -> dict:
-    """Parameters (the averaged ones, if there are any) and statistics of a run's best checkpoint, as plain arrays."""
+def check_source(source: str) -> Path:
+    """The weight file or the run's folder that `source` names. Raises UserError where there is none; reads no weights."""
+    library, colon, weights = source.partition(":")
+    if colon and library in LIBRARIES:
+        return existing(weights)
+    folder = Path(source)
     if not (folder / "checkpoints").is_dir():
         near = did_you_mean(folder.name, [p.name for p in folder.parent.glob("*")]) if folder.parent.is_dir() else ""
         raise UserError(f"config.init='{folder}' is no run of cvjax (it has no checkpoints){near}")
+    return folder
+
+
+def _stored(folder: Path) -> dict:
+    """Parameters (the averaged ones, if there are any) and statistics of a run's best checkpoint, as plain arrays."""
     with checkpoint.Checkpoints(folder) as checkpoints:
         step = checkpoints.best_step()
         if step is None:

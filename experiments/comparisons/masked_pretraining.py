@@ -1,9 +1,9 @@
 """Is it worth guessing hidden patches first? Masked autoencoders (He et al. 2022, arXiv:2111.06377), Table 1 and figure 5.
 
-Two steps: encoders learn from all 45,000 pictures without their labels, one for each share of hidden patches; then ViTs begin with them, or
-with nothing, and learn from a few labels, all parameters or (linear) the head alone. `:small` has 3 blocks of 48 channels and patches of 4x4,
-6 epochs without labels, then 800 steps of 64 on 450 (1 %) and 4,500 (10 %) labels, 3 seeds that share an encoder; `:paper` has the 6
-blocks of experiments/mae_cifar10.py, 400 epochs without labels, 8,000 steps.
+Two steps: encoders learn from all 45,000 pictures without their labels, one for each share of hidden patches; then ViTs begin with them,
+or with nothing, and learn from a few labels, all parameters or (linear) the head alone. `:small` has 3 blocks of 48 channels and patches
+of 4x4, 6 epochs without labels, then 800 steps of 64 on 450 (1 %) and 4,500 (10 %) labels, 3 seeds that share an encoder; `:paper` has
+the 6 blocks of experiments/mae_cifar10.py, 400 epochs without labels, 8,000 steps.
 
 Run:      python launch.py compare --study=experiments/comparisons/masked_pretraining.py:small,encoders --workdir=runs/encoders
           python launch.py compare --study=experiments/comparisons/masked_pretraining.py:small,of=runs/encoders --workdir=runs/pretraining
