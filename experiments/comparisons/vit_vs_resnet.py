@@ -51,7 +51,7 @@ def _paper():
 def _sgd(lr, decay):
     """What a ResNet is trained by."""
     return {"optim.name": "sgd", "optim.lr": lr, "optim.momentum": 0.9, "optim.nesterov": True, "optim.weight_decay": decay,
-            "optim.schedule": "onecycle"}  # fmt: skip
+            "optim.schedule": "onecycle", "optim.decay_vectors": True, "optim.clip": 0.0}  # fmt: skip
 
 
 def _study(base, arms, sizes):
