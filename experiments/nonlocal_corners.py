@@ -24,7 +24,7 @@ def get_config(arg=""):
         data=dict(name="corners", train="train", val="val[:2000]", batch_size=64, size=40),
         image=dict(size=40, channels=1, mean=(0.4,), std=(0.1,)),
         augment=dict(crop="none", flip=False),
-        optim=dict(name="adamw", lr=3e-3, weight_decay=1e-4, schedule="onecycle", warmup="100 steps"),
-        train=dict(duration="800 steps", log_every="20 steps", eval_every="200 steps", checkpoint_every="400 steps"),
+        optim=dict(name="adamw", lr=1e-2, weight_decay=1e-4, schedule="onecycle", warmup="200 steps"),
+        train=dict(duration="1000 steps", log_every="20 steps", eval_every="200 steps", checkpoint_every="500 steps"),
     )
     return smoke(config, variant=8) if a.smoke else config
