@@ -5,6 +5,7 @@ The GPT of experiments/text_causal.py with its channels shared out among 1 to 32
 characters, 20,000 steps of 64.
 
 Run:      python launch.py compare --study=experiments/comparisons/heads.py:small,root=shakespeare.txt --workdir=runs/heads
+Result:   1.853 nats with 1 head, 1.747 with 4 and 8, 1.783 with 32; 25 CPU-minutes; docs/results/heads.md
 """
 
 from cvjax.config import args, load
