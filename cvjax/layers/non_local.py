@@ -4,6 +4,8 @@ Each position of a map asks every other one, and what they answer is added to it
 non-local one ends in a BatchNorm whose scale starts at 0, SAGAN's in a number gamma that does. So they can be put into a trained network.
 
 Where we depart from the papers:
+- A non-local block's matrices start with variance 1 / inputs. The authors' 0.01 is about that for their 1,024 channels; for 16 it makes
+  pairs so small that nothing moves.
 - Convolutions have no biases. Softmax and BatchNorm would cancel those of phi, g and the last one.
 - The Gaussian form is divided by sqrt(c) as the authors' code divides the embedded one; without it one position takes all the weight.
 - SAGAN's h has c / 2 channels, as in its authors' code, but looks at all positions, as in the paper; spectral norm is left to its GAN.
@@ -26,7 +28,7 @@ from cvjax.layers.pool import max_pool
 from cvjax.ops import attention
 
 FORMS = ("gaussian", "embedded_gaussian", "dot_product", "concatenation")
-INIT = nn.initializers.normal(0.01)  # of the authors' code
+INIT = nn.initializers.lecun_normal()
 
 
 class NonLocal(nn.Module):
@@ -68,7 +70,8 @@ class NonLocal(nn.Module):
 
     def _concatenation(self, query: Float[Array, "b n 1 d"], key: Float[Array, "b m 1 d"]) -> Float[Array, "b 1 n m"]:
         """w . [theta, phi] is a number of the one who asks, plus a number of the one who answers."""
-        asks, answers = self.param("pair", INIT, (2, query.shape[-1]), jnp.float32).astype(self.dtype)
+        init = nn.initializers.normal(1 / math.sqrt(2 * query.shape[-1]))
+        asks, answers = self.param("pair", init, (2, query.shape[-1]), jnp.float32).astype(self.dtype)
         return nn.relu((query[:, :, 0] @ asks)[:, None, :, None] + (key[:, :, 0] @ answers)[:, None, None, :])
 
 

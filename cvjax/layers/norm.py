@@ -143,13 +143,14 @@ class GroupNorm(nn.Module):
     groups: int = 32
     dtype: DTypeLike = "float32"
     epsilon: float = 1e-5
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         groups, c = min(self.groups, x.shape[-1]), x.shape[-1]
         if c % groups:
             raise ValueError(f"a width of {c} channels does not divide into {groups} groups")
-        scale = self.param("scale", nn.initializers.ones, (c,), jnp.float32)
+        scale = self.param("scale", self.scale_init, (c,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (c,), jnp.float32)
         x = x.astype(jnp.float32)
         x = x - _group_means(x, groups)

@@ -5,8 +5,8 @@ import zlib
 import numpy as np
 
 PLAIN = {"alexnet": 224, "vgg11": 64, "vgg13": 32, "vgg16": 96, "vgg19": 32, "vgg11_bn": 64, "vgg16_bn": 64}  # the images' size
-
 VITS = [f"vit_{name}_224" for name in ("tiny_patch16", "small_patch16", "base_patch16", "base_patch32", "large_patch16")]
+HYBRIDS = ("vit_small_r26_s32_224", "vit_base_r50_s16_224")
 
 
 def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
