@@ -5,6 +5,7 @@ cosines in two dimensions. Without any, with the class token or not, a ViT sees 
 patches of 4x4, 45,000 images of CIFAR-10, 1,500 steps of 64, 3 seeds; `:paper` is ViT-S/16 on ImageNet, 90 epochs.
 
 Run:      python launch.py compare --study=experiments/comparisons/position_embedding.py:small --workdir=runs/position_embedding
+Result:   47.1 % without, 50.0 % in 1-D, 49.6 % in 2-D, 52.3 % sines; 35 CPU-minutes; docs/results/position_embedding.md
 """
 
 from cvjax.config import args, load
