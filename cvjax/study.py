@@ -42,12 +42,13 @@ class Claim:
         if not match:
             form = "'arm > other arm' or 'arm > other arm + 0.01'"
             raise UserError(f"claim '{self.name}' says '{self.says}'; write it as {form}, with >, >=, <, <= or ~")
-        return match[1], match[2], match[3], float(match[4] or 0)
+        left, right = (" ".join(side.split()) for side in (match[1], match[3]))
+        return left, match[2], right, float(match[4] or 0)
 
 
 def arms_of(side: str) -> list[str]:
     """The arms that a side of a claim names: one, two for their difference, none for a number."""
-    return [] if number(side) is not None else re.split(r"\s+-\s+", side)
+    return [] if number(side) is not None else side.split(" - ")
 
 
 def number(text: str) -> float | None:
@@ -105,7 +106,7 @@ class Study:
                 raise UserError(f"a seed is given twice in {seeds!r}, which is the same run; take one away")
         for claim in self.claims:
             left, _, right, _ = claim.parts()
-            for arm in (left, *arms_of(right)) if number(left) is not None else (*arms_of(left), *arms_of(right)):
+            for arm in (*(arms_of(left) or [left]), *arms_of(right)):
                 if arm not in self.arms:
                     raise UserError(f"claim '{claim.name}' names '{arm}'{did_you_mean(arm, self.arms)}; arms: {', '.join(self.arms)}")
         for metric, numbers in self.paper.numbers.items() if self.paper else ():

@@ -12,7 +12,6 @@ from cvjax.reporting import runs, statistics, words
 from cvjax.reporting.importance import importance, seed_noise
 from cvjax.reporting.runs import Run
 from cvjax.reporting.study import differing
-from cvjax.study import arms_of, number
 
 PROBES = "probes.json"  # what a run's probes found: {"layer_response": 0.4}
 Table = tuple[list[str], list[list[str]]]
@@ -197,7 +196,7 @@ def claims(c: Comparison) -> list[Judged]:
 
 def _side(c: Comparison, side: str, metric: str) -> dict[int, float]:
     """What a side of a claim is worth by seed: an arm, or the difference of two."""
-    first, *second = (c.values(arm, metric) for arm in arms_of(side) or [side])
+    first, *second = (c.values(arm, metric) for arm in side.split(" - "))
     return {seed: value - second[0][seed] for seed, value in first.items() if seed in second[0]} if second else first
 
 
@@ -205,7 +204,7 @@ def _judge(c: Comparison, claim: dict[str, Any]) -> Judged:
     left, right = claim["left"], claim["right"]
     says, metric = f"{label(claim['metric'])}: {claim['says']}", claim["metric"]
     a = _side(c, left, metric)
-    b = dict.fromkeys(a, float(right)) if number(right) is not None and right not in c.arms else _side(c, right, metric)
+    b = _side(c, right, metric) if right.split(" - ")[0] in c.arms else dict.fromkeys(a, float(right))
     if not a or not b:
         return Judged(claim["name"], says, "UNDECIDED", f"pending: {left if not a else right} has no finished run")
     differences = statistics.paired(a, b)
