@@ -79,7 +79,7 @@ def test_corners_meet_in_attention_only(block):
     model = nonlocal_resnet.Model(2, 8, width=8, stages=() if block == "none" else (2,), block="sagan" if block == "none" else block)
     image = jax.random.normal(jax.random.key(0), (1, 40, 40, 1))
     variables, noise = begun(model, {"image": image}), np.random.default_rng(0)
-    params = jax.tree.map(lambda x: jnp.asarray(x + 0.3 * noise.standard_normal(x.shape), x.dtype), variables["params"])
+    params = jax.tree.map(lambda x: jnp.asarray(x + 0.1 * noise.standard_normal(x.shape), x.dtype), variables["params"])
     pictures = jnp.concatenate([image, image.at[:, :6, :6].add(3.0), image.at[:, -6:, -6:].add(3.0)])
     maps = apply(model, {**variables, "params": params}, {"image": pictures}, False)["stage3"]
     first, second = ((jnp.abs(maps[0] - maps[i]) > 0).any(-1) for i in (1, 2))
