@@ -81,7 +81,9 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
 
 
 def read_info(folder: Path) -> Info:
-    """Facts about the training data of a run."""
+    """Facts about the training data of a run. Raises UserError where they are not there."""
+    if not (folder / "info.json").is_file():
+        raise UserError(f"{folder} has no info.json: its run is only beginning, or not all of it was copied; wait, or copy it again")
     facts = read_json(folder / "info.json")
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
     return Info(**values)

@@ -170,7 +170,14 @@ def test_heat_lies_where_it_is_and_is_brightest_where_it_is_largest():
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    for name, model in {"vit": VIT, "resnet": {"name": "resnet", "variant": 8}, "mlp": {"name": "mlp", "variant": 1}}.items():
+    models = {
+        "vit": VIT,
+        "hybrid": {"name": "hybrid", "variant": "R11+Pi3/4"},
+        "nonlocal": {"name": "nonlocal_resnet", "variant": 8, "stages": (2,), "block": "embedded_gaussian"},
+        "resnet": {"name": "resnet", "variant": 8},
+        "mlp": {"name": "mlp", "variant": 1},
+    }
+    for name, model in models.items():
         train(tiny(model=model, augment={"flip": False}), folder / name)
     return folder
 
@@ -191,9 +198,16 @@ def config_of(run):
     return read(run)
 
 
-@pytest.mark.parametrize(
-    "name, method, panels", [("vit", "attention", 4), ("vit", "rollout", 2), ("vit", "gradcam", 2), ("resnet", "gradcam", 2)]
-)
+@pytest.mark.parametrize("name, method, panels", [
+    ("vit", "attention", 4),  # what it says, all heads, two heads
+    ("vit", "rollout", 2),
+    ("vit", "gradcam", 2),
+    ("hybrid", "attention", 5),
+    ("hybrid", "rollout", 2),
+    ("nonlocal", "attention", 7),  # all places, five points
+    ("nonlocal", "gradcam", 2),
+    ("resnet", "gradcam", 2),
+])  # fmt: skip
 def test_a_sheet_for_each_picture(runs, photos, tmp_path, capsys, name, method, panels):
     explain_files(config_of(runs / name), runs / name, [str(photos), str(photos / "a.png")], method, "latest", tmp_path / "out")
     said = capsys.readouterr()
@@ -208,6 +222,7 @@ def test_a_sheet_for_each_picture(runs, photos, tmp_path, capsys, name, method, 
 @pytest.mark.parametrize("name, method, says", [
     ("resnet", "attention", "models/resnet.py has no attention to look at; use --method=gradcam"),
     ("resnet", "rollout", "models/resnet.py has no attention"),
+    ("nonlocal", "rollout", "rollout follows attention among the same places"),
     ("mlp", "gradcam", "models/mlp.py has no map and no attention"),
 ])  # fmt: skip
 def test_a_method_for_which_a_network_has_nothing(runs, photos, tmp_path, name, method, says):

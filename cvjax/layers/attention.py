@@ -52,7 +52,7 @@ class Attention(nn.Module):
         context = queries if context is None else context
 
         def projected(name: str, x: Array) -> Array:
-            y = nn.Dense(width, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform(), name=name)(x)
+            y = nn.Dense(width, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform(), name=name)(x.reshape(-1, x.shape[-1]))
             return y.reshape(*x.shape[:2], self.heads, width // self.heads)
 
         query, key, value = projected("query", queries), projected("key", context), projected("value", context)
@@ -65,8 +65,9 @@ class Attention(nn.Module):
             self.sow("attention", "weights", attention.weights(query, key, mask, causal=causal))
         rng = self.make_rng("dropout") if train and self.dropout else None
         y = attention.attend(query, key, value, mask, causal=causal, dropout=self.dropout, rng=rng, implementation=self.implementation)
-        y = y.reshape(*queries.shape[:2], width)
-        return nn.Dense(width, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform(), name="out")(y)
+        return nn.Dense(width, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform(), name="out")(y.reshape(-1, width)).reshape(
+            queries.shape
+        )
 
     def _remembered(self, key: Array, value: Array) -> tuple[Array, Array, Array | None, bool]:
         """All keys and values so far, which of them may be looked at, and whether a causal mask is still to be laid on them."""

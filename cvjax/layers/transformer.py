@@ -8,6 +8,7 @@ b batch · n places · c channels
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,11 +20,16 @@ from jaxtyping import Array, Bool, Float
 
 from cvjax.layers.attention import Attention
 
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "gelu": partial(nn.gelu, approximate=False),
-    "gelu_tanh": partial(nn.gelu, approximate=True),
-    "relu": nn.relu,
-}
+
+def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """x times the normal distribution's share below x (Hendrycks and Gimpel 2016, arXiv:1606.08415), by erf as torch has it.
+
+    `jax.nn.gelu` takes erfc, more exact where the result is 1e-6 and less, and on a CPU three times as dear.
+    """
+    return 0.5 * x * (1 + jax.lax.erf(x * math.sqrt(0.5)))
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"gelu": gelu, "gelu_tanh": partial(nn.gelu, approximate=True), "relu": nn.relu}
 LAYERS = ("unrolled", "scanned", "dots", "remat")
 
 
@@ -38,9 +44,10 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b n c"], *, train: bool = False) -> Float[Array, "b n c"]:
         dense = partial(nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform(), bias_init=nn.initializers.normal(1e-6))
-        y = ACTIVATIONS[self.activation](dense(self.width, name="hidden")(x))
+        rows = x.reshape(-1, x.shape[-1])  # XLA:CPU computes the gradients of two-dimensional products a tenth faster
+        y = ACTIVATIONS[self.activation](dense(self.width, name="hidden")(rows))
         y = nn.Dropout(self.dropout, deterministic=not train)(y)
-        return nn.Dropout(self.dropout, deterministic=not train)(dense(x.shape[-1], name="out")(y))
+        return nn.Dropout(self.dropout, deterministic=not train)(dense(x.shape[-1], name="out")(y)).reshape(x.shape)
 
 
 class Block(nn.Module):

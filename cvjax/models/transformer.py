@@ -21,7 +21,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Int
 
 from cvjax.layers import position
-from cvjax.layers.transformer import Block, Stack
+from cvjax.layers.transformer import Block, Stack, gelu
 
 
 class Size(NamedTuple):
@@ -84,7 +84,7 @@ class Model(nn.Module):
         if size.causal:
             x = norm(name="norm")(x)
             return {"features": x, "logits": embed.attend(x).astype(jnp.float32)}
-        hidden = nn.gelu(nn.Dense(size.width, kernel_init=normal, dtype=self.dtype, name="head")(x), approximate=False)
+        hidden = gelu(nn.Dense(size.width, kernel_init=normal, dtype=self.dtype, name="head")(x))
         bias = self.param("head_bias", nn.initializers.zeros, (self.num_classes,), jnp.float32)
         logits = embed.attend(norm(name="head_norm")(hidden)).astype(jnp.float32) + bias.reshape(1, 1, -1)
         return {"features": x, "logits": logits}
