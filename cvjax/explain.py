@@ -41,6 +41,9 @@ def explain_files(config: ConfigDict, folder: Path, paths: list[str], method: st
     e, state = predict.finished(config, folder, which, "explain")
     find, panels = METHODS[method]
     look = find(e, state)
+    assert e.pixels is not None  # of which `predict.finished` has made sure
+    black = np.zeros((1, e.pixels.size, e.pixels.size, e.pixels.channels), np.uint8)
+    panels(look(black))  # says what is wrong before any picture is read
 
     def draw(record: dict, example: dict, row: dict, path: Path) -> None:
         view, (text, _) = _view(e, record), e.task.caption(row, e.info)

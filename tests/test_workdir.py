@@ -111,6 +111,11 @@ def test_a_torn_file_is_named(tmp_path, name):
         train(tiny(), tmp_path)
 
 
+def test_a_run_that_is_only_beginning_has_no_facts_yet(tmp_path):
+    with pytest.raises(UserError, match="has no info.json: its run is only beginning"):
+        workdir.read_info(tmp_path)
+
+
 def test_lost_lines_of_metrics_are_told(tmp_path, capsys):
     from cvjax.log import truncate
 
