@@ -4,6 +4,7 @@ import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -75,7 +76,7 @@ def draw_each(e: Experiment, state: State, files: list[tuple[Path, str]], out: P
     table: file in `out` that gets a line of JSON a picture: its file, its drawing, its best classes and their probabilities.
     draw: `draw(record, example, row, path)` of what was read, what the network sees of it, and what `task.decode` makes of its outputs.
     """
-    see, prepare = step.forward(e), host_eval(e.pixels)
+    see, prepare = step.forward(e), host_eval(e.pixels, replace(e.info, largest=None))
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

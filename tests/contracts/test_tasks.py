@@ -17,7 +17,7 @@ TASKS = lookup.names("tasks")
 def setting(task, batch_size=16):
     e = build(tiny(task, data={"batch_size": batch_size, "num_examples": 24}))
     state, _, _ = initial_state(e)
-    with _pipeline.eval_batches(e.splits["val"], host_eval(e.pixels), batch_size=16) as batches:
+    with _pipeline.eval_batches(e.splits["val"], host_eval(e.pixels, e.splits["val"].info), batch_size=16) as batches:
         return e, state, next(batches)
 
 
