@@ -113,7 +113,7 @@ def host_train(pixels: Pixels | None, augment: Augment, info: Info) -> Callable[
 
 
 def host_eval(pixels: Pixels | None, info: Info) -> Callable[[dict], dict]:
-    """record -> example of the network's size, uint8, the same every time; where there are label maps, of the size of the split's largest."""
+    """record -> example of the network's size, uint8, the same every time; with a label map, of the size of the largest."""
     if pixels is None:
         return _views.text
     if info.task == "segmentation":

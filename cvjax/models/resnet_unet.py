@@ -42,7 +42,7 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: dict, *, train: bool) -> dict:
-        """inputs["image"]: float b h w c, normalised. Returns the last map "features" (b h w c, `dtype`) and "logits" (b h w k, float32)."""
+        """inputs["image"]: float b h w c, normalised. Returns "features" (b h w c, `dtype`) and "logits" (b h w k, float32)."""
         self._check()
         net = resnet.Model(0, self.variant, dtype=self.dtype)
         nn.share_scope(self, net)  # so that parameters have a ResNet's names

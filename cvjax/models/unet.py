@@ -68,7 +68,7 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: dict, *, train: bool) -> dict:
-        """inputs["image"]: float b h w c, normalised. Returns the last map "features" (b h w c, `dtype`) and "logits" (b h w k, float32)."""
+        """inputs["image"]: float b h w c, normalised. Returns "features" (b h w c, `dtype`) and "logits" (b h w k, float32)."""
         size = self._checked()
         image, valid = jnp.asarray(inputs["image"], self.dtype), self.padding == "valid"
         (tall, before), (wide, _) = (fitting(n, size.levels, valid) for n in image.shape[1:3])
