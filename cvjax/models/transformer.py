@@ -1,8 +1,8 @@
 """Transformers of text: GPT-2 (Radford et al. 2019), which sees what came before, and BERT (Devlin et al. 2019), which sees both sides.
 
-"Language Models are Unsupervised Multitask Learners", and arXiv:1810.04805. One Transformer, two orders: GPT-2 normalises before each branch
-and at the end, and masks what comes later; BERT normalises after each sum and after the embeddings, and has a hidden layer before its
-output. Both give logits by the matrix of their embeddings.
+"Language Models are Unsupervised Multitask Learners", and arXiv:1810.04805. One Transformer, two orders: GPT-2 normalises before each
+branch and at the end, and masks what comes later; BERT normalises after each sum and after the embeddings, and has a hidden layer before
+its output. Both give logits by the matrix of their embeddings.
 
 Where we depart from the papers: BERT's segment embedding and next-sentence head are left out, since a text here is one segment.
 
