@@ -24,7 +24,10 @@ Exit codes: 0 done, 1 training failed, 2 your mistake, 75 state saved: run me ag
 import os
 import sys
 
-from absl import flags
+try:
+    from absl import flags
+except ModuleNotFoundError:
+    sys.exit("cvjax: error: this Python has none of the libraries; after `make setup` use .venv/bin/python, or `. .venv/bin/activate`")
 
 from cvjax.errors import Interrupted, TrainingFailed, UserError, did_you_mean
 from cvjax.search import ADAPTIVE, LISTED, PRUNERS

@@ -245,7 +245,7 @@ def _check(experiment: Experiment) -> None:
         if source.info.task not in e.task.DATA:
             raise UserError(f"config.data is for task '{source.info.task}', but config.task.name is '{e.task.__name__.rpartition('.')[2]}'")
     if training and not e.steps_per_epoch:
-        raise UserError(f"config.data.batch_size={batch} is larger than the {e.info.num_examples} training examples")
+        raise UserError(f"config.data.batch_size={batch} is larger than the {e.info.num_examples} training examples; lower it")
     if training:
         _check_times(e)
     for name in e.training.probes:

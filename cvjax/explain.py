@@ -84,8 +84,9 @@ def of_rollout(layers: list[jax.Array]) -> list[Panel]:
 
 
 def of_gradients(found: tuple[jax.Array, jax.Array]) -> list[Panel]:
-    """Grad-CAM of the likeliest class."""
-    return [("Grad-CAM", np.asarray(saliency.grad_cam(*found))[0], None)]
+    """Grad-CAM of the likeliest class. Where no place speaks for it, all is dark, and the caption says so."""
+    heat = np.asarray(saliency.grad_cam(*found))[0]
+    return [("Grad-CAM" if heat.max() > 0 else "Grad-CAM\nno place speaks for it", heat, None)]
 
 
 def _share(caption: str, weights: jax.Array, place: tuple[float, float] | None = None) -> Panel:

@@ -58,7 +58,7 @@ def _decoding(e: Experiment, places: int) -> nn.Module:
     try:
         cache_of(model, jax.ShapeDtypeStruct((1, places), jnp.int32))
     except ValueError as error:
-        raise UserError(f"generate: {str(error).splitlines()[0]}") from error
+        raise UserError(f"--length and --prompt make {places} tokens to be read: {str(error).splitlines()[0]}") from error
     return model
 
 

@@ -24,7 +24,9 @@ def network(config: ConfigDict, batch_sizes: Iterable[str], say: Callable[[str],
     e, assumed = built(config)
     rows = describe.layers(e.model, e.blank())
     table: list[tuple[str, ...]] = [("layer", "output", "parameters", "multiply-adds", "outputs")]
-    table += [(row.name or "(the model)", "x".join(map(str, row.output[1:])), *(f"{n:,}" for n in row[2:])) for row in rows]
+    for row in rows:
+        output = row.output[1:] if row.output[:1] == (1,) else row.output  # dense layers see the places of all examples as rows
+        table.append((row.name or "(the model)", "x".join(map(str, output)), *(f"{n:,}" for n in row[2:])))
     table += [("all", "", *_sums(rows))]
     for line in aligned(table):
         say(line)

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from cvjax import parallel, step, workdir
 from cvjax.build import Experiment, build, initial_state
 from cvjax.errors import UserError
-from cvjax.state import State, flat, streams
+from cvjax.state import State, example_keys, flat, streams
 
 FOLDER = "nonfinite"
 
@@ -65,7 +65,7 @@ def diagnosis(e: Experiment, variables: dict, batch: dict, number: int) -> list[
     """What is not finite, in the order of the computation: the batch, parameters, what each layer hands on, losses, gradients."""
     variables, batch = jax.tree.map(jnp.asarray, (variables, batch))
     rngs = streams(e.seed, number - 1, 0)
-    inputs = e.task.inputs(batch, rngs["dropout"], e.info)
+    inputs = e.task.inputs(batch, example_keys(e.seed, "task", number - 1, jnp.arange(len(next(iter(batch.values()))))), e.info)
     found = [("the batch's " + name, value) for name, value in batch.items()]
     found += [(f"the parameter {path}", leaf) for path, leaf in flat(variables).items()]
 

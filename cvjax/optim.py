@@ -54,7 +54,7 @@ def make(
     Args:
         params: the parameters, or only their shapes (jax.eval_shape).
         name: sgd, adam (weight decay is L2, part of the gradient, as in torch), adamw or lamb (decay is decoupled).
-        layer: the model file's `layer(path) -> int`, from 0 (the stem) up to the head; needed when layer_decay < 1.
+        layer: the model file's `layer(path) -> int`, from the stem up to the head; needed when layer_decay < 1. Only the order counts.
         schedule, warmup, warmup_lr, warmup_shape, boundaries, factor, final_lr: see `cvjax.schedule.make`.
         momentum, nesterov: for sgd, as torch defines them; the others pass them over, so that `name` can be swept.
         b1, b2, eps: for adam, adamw and lamb.
@@ -62,7 +62,7 @@ def make(
         no_decay: regular expression; parameters whose path it finds ("pos_embedding|cls") are not decayed.
         clip: largest global norm of the gradient; 0 is off.
         freeze: regular expression; parameters whose path it finds ("stem|stage1/") keep their values.
-        layer_decay: layer l learns at layer_decay ** (last layer - l) of the rate (BEiT, arXiv:2106.08254); 1 is off.
+        layer_decay: a layer learns at layer_decay ** (layers behind it) of the rate (BEiT, arXiv:2106.08254); 1 is off.
         ema: decay of the moving average of the parameters, see `averaged`; 0 is off.
 
     Raises:
@@ -145,11 +145,14 @@ def _scale_layers(params: Any, decay: float, layer: Layer | None) -> optax.Gradi
         raise config.UserError(f"config.optim.layer_decay is {decay}; it must be above 0 and at most 1")
     if layer is None:
         raise config.UserError(f"config.optim.layer_decay is {decay}, but the model file has no layer(path); set it to 1 or write one")
-    numbers = jax.tree.map(layer, _paths(params))
-    last = max(jax.tree.leaves(numbers))
+    try:
+        numbers = jax.tree.map(layer, _paths(params))
+    except ValueError as error:
+        raise config.UserError(f"config.optim.layer_decay is {decay}, but {error}") from error
+    behind = {number: i for i, number in enumerate(sorted(set(jax.tree.leaves(numbers)), reverse=True))}  # how many layers there are
 
     def scale(path: tuple, update: jax.Array) -> jax.Array:
-        return update * decay ** (last - layer(_name(path)))
+        return update * decay ** behind[layer(_name(path))]
 
     return optax.stateless(lambda updates, params: jax.tree.map_with_path(scale, updates))
 

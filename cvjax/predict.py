@@ -81,8 +81,10 @@ def draw_each(e: Experiment, state: State, files: list[tuple[Path, str]], out: P
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out={out} cannot be written: {error.strerror}") from None
-    done = 0
-    with open(out / table, "w") as lines:
+    earlier = _earlier(out, table, files)
+    done, half = 0, out / f"{table}.part"  # lists what is drawn before it is, so that nothing of ours is ever taken for the user's
+    with open(half, "w") as lines:
+        lines.writelines(line + "\n" for name, line in earlier.items() if name not in {name for _, name in files})
         for file, name in files:
             try:
                 record = {"image": Encoded(file.read_bytes())}
@@ -94,13 +96,37 @@ def draw_each(e: Experiment, state: State, files: list[tuple[Path, str]], out: P
             if told := unfinished(metrics):
                 print(f"warning: {file}: {told}", file=sys.stderr)
             row = {key: value[0] for key, value in rows.items()}
-            draw(record, example, row, out / name)
             lines.write(json.dumps({"file": str(file), "drawn": name, **e.task.describe(row, e.info)}) + "\n")
+            lines.flush()
+            draw(record, example, row, out / name)
             print(f"{file}: {' '.join(e.task.caption(row, e.info)[0].split())}")
             done += 1
     if not done:
+        half.unlink()
         raise UserError("none of the pictures could be read")
+    half.replace(out / table)
     print(f"pictures and {table} are in {out}")
+
+
+def _earlier(out: Path, table: str, files: list[tuple[Path, str]]) -> dict[str, str]:
+    """The lines that earlier calls have written, by the name of the drawing.
+
+    Raises UserError where a file would be overwritten that is not theirs: a picture that is to be looked at, or a table of something else.
+    """
+    found: dict[str, str] = {}
+    for path in (out / f"{table}.part", out / table):  # the first is there where a call was killed, its last line perhaps torn
+        try:
+            lines = path.read_text().splitlines()[: -1 if path.name != table else None]
+            found |= {json.loads(line)["drawn"]: line for line in lines}
+        except FileNotFoundError:
+            continue
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"--out={out}: {path} is not a table of drawings and would be overwritten; name another folder") from None
+    seen = {file.resolve() for file, _ in files}
+    for _, name in files:
+        if (out / name).exists() and (name not in found or (out / name).resolve() in seen):
+            raise UserError(f"--out={out}: {out / name} would be overwritten; name another folder")
+    return found
 
 
 def pictures(paths: list[str], verb: str) -> list[tuple[Path, str]]:

@@ -7,7 +7,7 @@ A model file that has references exports
 
     REFERENCES                  {name in the reference's library: settings of Model}
     reference_name(path, model) "stage1_block1/conv1/kernel" -> "layer1.0.conv1.weight"
-    reference_settings(arrays)  settings that the arrays decide (num_classes), {} where they do not say
+    reference_settings(arrays, name)  settings that the arrays decide (num_classes), {} where they do not say
     canonical(name)             a name in a file, freed of what varies between files
 
 and, where a file's arrays are not one to one with parameters,
@@ -52,7 +52,7 @@ def load(name: str, weights: str | Path | Mapping[str, np.ndarray]) -> tuple[nn.
     file, settings = _reference(name)
     source = f"the arrays for {name}" if isinstance(weights, Mapping) else str(weights)
     arrays = canonical(file, weights if isinstance(weights, Mapping) else read(weights))
-    model = file.Model(**{**settings, **file.reference_settings(arrays)})
+    model = file.Model(**{**settings, **file.reference_settings(arrays, name)})
     if not model.num_classes:
         raise UserError(f"{source} has a last layer of no classes; give it one, or begin training from it with --init")
     shapes = _shapes(model, file.pictured(arrays, model) if hasattr(file, "pictured") else 0)
@@ -67,24 +67,26 @@ def save(name: str, variables: dict, path: str | Path) -> None:
     if odd:
         raise UserError(f"{name} has no variables '{odd[0]}'; give params and batch_stats")
     try:
-        arrays = {
-            file.reference_name(_inner(key), model): _outward(np.asarray(value, np.float32)) for key, value in flat(variables).items()
-        }
+        values = file.arranged(flat(variables), {}) if hasattr(file, "arranged") else flat(variables)  # of a scanned stack each layer
+        arrays = {file.reference_name(_inner(key), model): _outward(np.asarray(value, np.float32)) for key, value in values.items()}
+        arrays = file.written(arrays, name) if hasattr(file, "written") else arrays
     except KeyError as error:
         raise UserError(f"{name} has no parameter {error}; are these variables of another model?") from error
-    arrays = file.written(arrays, name) if hasattr(file, "written") else arrays
+    except TypeError as error:
+        raise UserError(f"these variables of {name} hold no numbers ({str(error).splitlines()[0]})") from error
     load(name, arrays)  # what could not be read back is not written
     path = Path(path)
     if not path.parent.is_dir():
         raise UserError(f"cannot write {path}: there is no folder {path.parent}")
-    if path.suffix == ".safetensors":
-        from safetensors.numpy import save_file
-
-        save_file(arrays, path)
-    elif path.suffix == ".npz":
-        np.savez(path, allow_pickle=False, **arrays)
-    else:
+    if path.suffix not in (".safetensors", ".npz"):
         raise UserError(f"cannot write {path}: weights are saved as .safetensors or .npz, which PyTorch's users can read too")
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    try:
+        save_file(arrays, path) if path.suffix == ".safetensors" else np.savez(path, allow_pickle=False, **arrays)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot write {path}: {error}") from error
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
@@ -139,7 +141,10 @@ def canonical(file: ModuleType, arrays: Mapping[str, np.ndarray]) -> dict[str, n
         found[name] = np.asarray(value)
         if found[name].dtype.kind not in "fiub" and found[name].dtype != "bfloat16":
             raise UserError(f"{given} holds {found[name].dtype} numbers, not real ones")
-    return file.unified(found) if hasattr(file, "unified") else found  # type: ignore[no-any-return]
+    try:
+        return file.unified(found) if hasattr(file, "unified") else found  # type: ignore[no-any-return]
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def convert(model: nn.Module, arrays: dict[str, np.ndarray], shapes: dict[str, Any], source: str) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ from cvjax import optim, parallel, probe
 from cvjax.build import Experiment
 from cvjax.ops.shuffle import indices
 from cvjax.preprocess import device_eval, device_train
-from cvjax.state import State, Term, streams
+from cvjax.state import State, Term, example_keys, streams
 
 
 def update(e: Experiment, optimiser: optax.GradientTransformation, schedule: Callable) -> Callable:
@@ -27,7 +27,7 @@ def update(e: Experiment, optimiser: optax.GradientTransformation, schedule: Cal
     parts = e.training.accumulate
 
     def step(state: State, rows: jax.Array, data: dict) -> tuple[State, dict]:
-        batch = _batch(e, state.step, rows, data)
+        batch = _batch(e, state.step, rows, data) | {"keys": example_keys(e.seed, "task", state.step, rows)}
         micros = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
         rngs = streams(e.seed, state.step, jax.lax.axis_index(parallel.AXIS))
         keys = jax.random.split(rngs["dropout"], parts)
@@ -75,7 +75,8 @@ def seen(e: Experiment, number: int) -> Callable:
 def _gradients(e: Experiment, state: State, micros: dict, keys: jax.Array, depth: jax.Array) -> tuple[Any, dict, Any]:
     """This device's gradient of the global objective, its terms, and the new BatchNorm statistics.
 
-    keys: one a micro-batch, for dropout. depth: one for all, since the blocks that a mini-batch leaves out are the same throughout.
+    micros: examples, with "keys", a random key each. keys: one a micro-batch, for dropout. depth: one for all, since the blocks that a
+    mini-batch leaves out are the same throughout.
     A model's `tallies` name what only its backward pass knows, sums over examples: it finds zeros in inputs["tally"], and gives
     them these sums for their gradient.
     """
@@ -85,7 +86,7 @@ def _gradients(e: Experiment, state: State, micros: dict, keys: jax.Array, depth
 
     def terms(learnt: Any, stats: Any, micro: dict, key: jax.Array) -> tuple[dict[str, Term], Any]:
         params, tally = learnt
-        given = e.task.inputs(micro, key, e.info)
+        given = e.task.inputs(micro, micro["keys"], e.info)
         inputs = given | ({"tally": tally} if tallies else {})
         outputs, changed = e.model.apply(
             {"params": params, "batch_stats": stats}, inputs, train=True, rngs={"dropout": key, "depth": depth},

@@ -74,7 +74,8 @@ def _train(e: Experiment, folder: Path, update_of: Callable, signals: Callable) 
                 evaluator = Evaluator(e)
                 _rehearse(e, evaluator, state, checkpoints, memory)
                 where = f"goes on from the checkpoint of step {start}" if start else "begins at step 0"
-                log.say(f"{folder}: {where} of {e.total_steps}, {e.steps_per_epoch} steps per epoch, {jax.device_count()} devices")
+                devices = f"{jax.device_count()} device{'s' * (jax.device_count() > 1)}"
+                log.say(f"{folder}: {where} of {e.total_steps}, {e.steps_per_epoch} steps per epoch, {devices}")
                 state, memory = _loop(e, update, state, memory, evaluator, checkpoints, log, folder, stop)
                 checkpoints.wait()
                 final = _finish(e, state, memory, evaluator, folder)

@@ -164,6 +164,9 @@ def test_heat_lies_where_it_is_and_is_brightest_where_it_is_largest():
         overlay(np.full((64, 64, 3), 90, np.uint8), 0 * heat, None) == overlay(np.full((64, 64, 3), 90, np.uint8), 0 * heat, None)[0, 0]
     ).all()
     marked = overlay(np.zeros((64, 64, 3), np.uint8), 0 * heat, (0.75, 0.25))
+    black, white = np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)
+    half = np.array([[0.5, 0.5], [0.5, 1.0]])
+    assert overlay(black, half, None)[-1, -1].sum() > overlay(white, half, None)[0, 0].sum() + 50, "what is bright is hot"
     assert (marked[48, 16] == 255).all() and (marked[16, 48] < 50).all()
 
 

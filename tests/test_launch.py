@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from cvjax.config import read
+from cvjax.errors import UserError
+from cvjax.predict import predict_files
+
 ROOT = Path(__file__).parent.parent
 ENV = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
 DIGITS = "--config=experiments/digits.py"
@@ -66,6 +70,28 @@ def test_predict_files_and_folders(run, tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
     assert len(rows) == 4 and len({row["drawn"] for row in rows}) == 4
     assert all((tmp_path / "out" / row["drawn"]).is_file() and sum(row["confidence"]) <= 1.001 for row in rows)
+    assert not list((tmp_path / "out").glob("*.part"))
+
+
+def test_nothing_of_the_users_is_drawn_over(run, tmp_path):
+    """Its own drawings of before may be; what other calls have drawn stays in the table."""
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for name in "abc":
+        Image.new("RGB", (8, 8), (9, 99, 200)).save(photos / f"{name}.png")
+    config, before = read(run), (photos / "a.png").read_bytes()
+    with pytest.raises(UserError, match=r"photos/a.png would be overwritten; name another folder"):
+        predict_files(config, run, [str(photos / "a.png")], "latest", photos)
+    assert (photos / "a.png").read_bytes() == before and sorted(path.name for path in photos.iterdir()) == ["a.png", "b.png", "c.png"]
+    for names in ("ab", "c", "a"):
+        predict_files(config, run, [str(photos / f"{name}.png") for name in names], "latest", out)
+    drawn = [json.loads(line)["drawn"] for line in (out / "predictions.jsonl").read_text().splitlines()]
+    assert sorted(drawn) == ["a.png", "b.png", "c.png"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "predictions.jsonl").write_text("my own\n")
+    with pytest.raises(UserError, match=r"predictions.jsonl is not a table of drawings"):
+        predict_files(config, run, [str(photos)], "latest", tmp_path / "other")
+    assert (tmp_path / "other" / "predictions.jsonl").read_text() == "my own\n"
 
 
 def test_explain(run, tmp_path):

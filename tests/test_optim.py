@@ -8,6 +8,7 @@ import pytest
 
 from cvjax import optim
 from cvjax.errors import UserError
+from cvjax.models import vit
 
 PARAMS = {"stem": {"kernel": jnp.array([[1.0, -2.0], [0.5, 3.0]])}, "head": {"bias": jnp.array([0.5, -1.0])}}
 GRADS = [jax.tree.map(lambda p, i=i: 0.3 * p + jnp.float32(i - 0.7), PARAMS) for i in range(3)]
@@ -130,11 +131,25 @@ def test_frozen_parameters_stay_and_have_no_slots(name):
 
 
 def test_layer_decay_scales_each_layer():
+    """The number of layers between counts, not the numbers that the model file gives them."""
     numbers = {"stem": 0, "head": 3}
     grad = jax.tree.map(jnp.ones_like, PARAMS)
     after, _ = run(make(lr=1.0, layer_decay=0.5, layer=lambda path: numbers[path.split("/")[0]]), [grad])
-    np.testing.assert_allclose(PARAMS["stem"]["kernel"] - after["stem"]["kernel"], 0.125)
+    np.testing.assert_allclose(PARAMS["stem"]["kernel"] - after["stem"]["kernel"], 0.5)
     np.testing.assert_allclose(PARAMS["head"]["bias"] - after["head"]["bias"], 1.0)
+
+
+def test_layer_decay_of_a_vit():
+    """BEiT's: the last block at the rate times the decay, the first of six at its sixth power; a scanned stack is refused."""
+    blocks = {f"block{i}": {"norm1": {"scale": jnp.ones(2)}} for i in range(1, 7)}
+    params = {"embed": {"token": jnp.ones(2)}, "encoder": blocks, "head": {"bias": jnp.ones(2)}}
+    transform = optim._scale_layers(params, 0.5, vit.layer)
+    factors, _ = transform.update(params, transform.init(params), params)
+    found = [float(factors["encoder"][f"block{i}"]["norm1"]["scale"][0]) for i in range(1, 7)]
+    assert found == [0.5**n for n in range(6, 0, -1)]
+    assert float(factors["embed"]["token"][0]) == 0.5**7 and float(factors["head"]["bias"][0]) == 1
+    with pytest.raises(UserError, match="layer_decay is 0.5, but a scanned stack has its layers in one array"):
+        optim._scale_layers({"encoder": {"blocks": {"norm1": {"scale": jnp.ones(2)}}}}, 0.5, vit.layer)
 
 
 def test_layer_decay_beside_freezing():

@@ -55,7 +55,7 @@ class Block(nn.Module):
 
     heads, mlp: of the attention, hidden width of the MLP.
     norm: "pre" or "post". eps: of LayerNorm.
-    causal, decode, implementation: see `cvjax.layers.attention.Attention`.
+    causal, decode: see `cvjax.layers.attention.Attention`.
     dropout: of the branches' outputs and the MLP's hidden layer, not of attention weights.
     """
 

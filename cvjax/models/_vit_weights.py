@@ -63,11 +63,19 @@ def unified(arrays: Arrays) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     for name, value in arrays.items():
         module, _, leaf = name.rpartition(".")
-        if module.endswith("attn.qkv") and len(value) % 3 == 0:
-            found |= {f"{module[:-3]}{part}.{leaf}": x for part, x in zip(PARTS, np.split(value, 3), strict=True)}
+        if module.endswith("attn.qkv") and value.ndim and len(value) % 3 == 0:
+            for part, x in zip(PARTS, np.split(value, 3), strict=True):
+                _put(found, f"{module[:-3]}{part}.{leaf}", x, name)
         elif module.removeprefix("vit.") != "pooler.dense":
-            found[_torch_name(name)] = value
+            _put(found, _torch_name(name), value, name)
     return _with_tables(found)
+
+
+def _put(found: dict[str, np.ndarray], name: str, value: np.ndarray, given: str) -> None:
+    """Raises ValueError where two arrays of a file, by names of different libraries, are the same parameter."""
+    if name in found:
+        raise ValueError(f"two arrays are for {name}; one of them is '{given}'")
+    found[name] = value
 
 
 def _torch_name(name: str) -> str:
@@ -87,32 +95,38 @@ def _of_jax(arrays: Arrays) -> dict[str, np.ndarray]:
         name = re.sub(r"^pos_embedding$", TABLES[1][JAX], name.replace("LayerNorm_1", "LayerNorm_2"))
         module, _, leaf = name.rpartition("/")
         if name in JAX_NAMES:
-            found[JAX_NAMES[name]] = value
+            _put(found, JAX_NAMES[name], value, given)
             continue
         number, layer = NUMBER.search(module), JAX_NAMES.get(NUMBER.sub("#", module))
         if layer is None or leaf not in LEAF:
-            found[given] = value
+            _put(found, given, value, given)
             continue
-        found[f"{layer.replace('#', number[0] if number else '')}.{LEAF[leaf]}"] = _to_torch(layer, leaf, value)
+        _put(found, f"{layer.replace('#', number[0] if number else '')}.{LEAF[leaf]}", _to_torch(layer, leaf, value), given)
     return _with_tables(found)
 
 
 def _to_torch(layer: str, leaf: str, x: np.ndarray) -> np.ndarray:
-    """p q i o -> o i p q; c h d, h d, h d c -> h d c, h d, c (h d), with h d as one axis; i o -> o i."""
-    if leaf != "kernel":
+    """p q i o -> o i p q; c h d, h d, h d c -> h d c, h d, c (h d), with h d as one axis; i o -> o i. What fits nothing stays."""
+    if ".attn." in layer and x.ndim == 2 and leaf == "bias":
         return x.reshape(-1)
-    if x.ndim == 4:
-        return x.transpose(3, 2, 0, 1)
-    return (x.reshape(-1, x.shape[-1]) if layer.endswith("attn.proj") else x.reshape(len(x), -1)).T
+    if ".attn." in layer and x.ndim == 3 and x.size:
+        x = x.reshape(-1, x.shape[-1]) if layer.endswith("proj") else x.reshape(len(x), -1)
+    return x.transpose(3, 2, 0, 1) if x.ndim == 4 else x.T if x.ndim == 2 and leaf == "kernel" else x
 
 
 def _with_tables(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Tables 1 n c as c n; the class token's place, where there is a token and none for it, is 0."""
     for name in ("cls_token", "pos_embed"):
-        if name in arrays and arrays[name].ndim == 3:
+        if name in arrays and arrays[name].ndim == 3 and len(arrays[name]) == 1:
             arrays[name] = arrays[name][0].T
     table = arrays.get("pos_embed")
-    if table is not None and "cls_token" in arrays and math.isqrt(table.shape[-1]) ** 2 == table.shape[-1]:
+    if (
+        table is not None
+        and table.ndim == 2
+        and table.size
+        and "cls_token" in arrays
+        and math.isqrt(table.shape[-1]) ** 2 == table.shape[-1]
+    ):
         arrays["pos_embed"] = np.concatenate([np.zeros_like(table[:, :1]), table], 1)
     return arrays
 

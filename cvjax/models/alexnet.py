@@ -142,7 +142,7 @@ def reference_name(path: str, model: Model) -> str:
     return f"{PLACES[module]}.{_torch.LEAF[leaf]}"
 
 
-def reference_settings(arrays: dict) -> dict:
+def reference_settings(arrays: dict, name: str) -> dict:
     """The number of classes, which the arrays themselves say."""
     return _torch.classes(arrays, "classifier.6.weight")
 

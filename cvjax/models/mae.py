@@ -86,8 +86,10 @@ class Model(nn.Module):
     def _choices(self) -> tuple[Size, int]:
         if not 0 < self.ratio < 1:
             raise ValueError(f"mae: ratio {self.ratio}; it is the share of patches that are hidden, between 0 and 1")
-        if len(self.decoder) != 3 or self.decoder[1] % self.decoder[2]:
-            raise ValueError(f"mae: decoder {self.decoder}; it is (blocks, channels, heads), and the heads divide the channels")
+        if len(self.decoder) != 3 or min(self.decoder) < 1 or self.decoder[1] % self.decoder[2]:
+            raise ValueError(
+                f"mae: decoder {self.decoder}; it is (blocks, channels, heads), at least 1 each, and the heads divide the channels"
+            )
         return sized(self.variant)
 
 

@@ -261,7 +261,7 @@ def reference_name(path: str, model: Model) -> str:
     return f"{name}.{_torch.LEAF[leaf]}"
 
 
-def reference_settings(arrays: dict) -> dict:
+def reference_settings(arrays: dict, name: str) -> dict:
     """What the arrays themselves say: the number of classes, and projections in a CIFAR network (option B)."""
     projected = "layer2.0.downsample.0.weight" in arrays and "layer4.0.conv1.weight" not in arrays
     return _torch.classes(arrays, "fc.weight") | ({"shortcut": "B"} if projected else {})

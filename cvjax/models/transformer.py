@@ -1,8 +1,8 @@
-"""Language models: GPT-2 (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"), which sees what came before, and
-BERT (Devlin, Chang, Lee & Toutanova 2019, arXiv:1810.04805), which sees both sides.
+"""Transformers of text: GPT-2 (Radford et al. 2019), which sees what came before, and BERT (Devlin et al. 2019), which sees both sides.
 
-One Transformer, two orders: GPT-2 normalises before each branch and at the end, and masks what comes later; BERT normalises after each sum
-and after the embeddings, and has a hidden layer before its output. Both give logits by the matrix of their embeddings.
+"Language Models are Unsupervised Multitask Learners", and arXiv:1810.04805. One Transformer, two orders: GPT-2 normalises before each
+branch and at the end, and masks what comes later; BERT normalises after each sum and after the embeddings, and has a hidden layer before
+its output. Both give logits by the matrix of their embeddings.
 
 Where we depart from the papers: BERT's segment embedding and next-sentence head are left out, since a text here is one segment.
 
@@ -118,6 +118,8 @@ class Model(nn.Module):
             raise ValueError(f"transformer: no position {self.position!r}; have {', '.join(map(repr, POSITIONS))}")
         if self.decode and not VARIANTS[self.variant].causal:
             raise ValueError(f"transformer: {self.variant} sees both sides, so it cannot write from left to right; decode a gpt")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"transformer: dropout {self.dropout}; a share of at least 0 and below 1")
         size = VARIANTS[self.variant]
         return size._replace(heads=self.heads or size.heads)
 

@@ -94,20 +94,27 @@ class Model(nn.Module):
             raise ValueError(f"vit: no pool {self.pool!r}; have 'token', 'average'")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"vit: no activation {self.activation!r}; have {', '.join(map(repr, ACTIVATIONS))}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"vit: dropout {self.dropout}; a share of at least 0 and below 1")
         return sized(self.variant)
 
 
 def sized(variant: str) -> tuple[Size, int]:
     """Size and patch of a variant; raises ValueError for one that there is not."""
     found = re.fullmatch(r"([A-Za-z]+?)(\d*)(h(\d+))?/(\d+)", variant)
-    if not found or found[1] not in SIZES or not int(found[5]):
+    if not found or found[1] not in SIZES or 0 in (int(found[5]), int(found[2] or 1), int(found[4] or 1)):
         raise ValueError(f"vit: no variant {variant!r}; have {', '.join(SIZES)} with a patch, 'B/16', and blocks and heads, 'B4h6/16'")
     size = SIZES[found[1]]
     return size._replace(depth=int(found[2] or size.depth), heads=int(found[4] or size.heads)), int(found[5])
 
 
 def layer(path: str) -> int:
-    """The number of the layer that a parameter belongs to, for layer-wise learning rates: the embedding 0, block n n, head last."""
+    """The number of the layer that a parameter belongs to, for layer-wise learning rates: the embedding 0, block n n, head last.
+
+    Raises ValueError for a scanned stack, whose arrays hold all blocks.
+    """
+    if path.startswith("encoder/blocks/"):
+        raise ValueError("a scanned stack has its layers in one array; set config.model.layers='unrolled'")
     block = re.match(r"encoder/block(\d+)/", path)
     return int(block[1]) if block else 0 if path.startswith("embed/") else max(size.depth for size in SIZES.values()) + 1
 
@@ -158,10 +165,12 @@ def reference_name(path: str, model: Model) -> str:
     return _vit_weights.reference_name(path)
 
 
-def reference_settings(arrays: dict) -> dict:
-    """What the arrays themselves say: the number of classes, whether there is a class token, a table of places, a hidden layer."""
-    found = _torch.classes(arrays, "head.weight") | ({} if "cls_token" in arrays else {"pool": "average"})
-    found |= {} if "pos_embed" in arrays else {"position": "sincos_2d"}
+def reference_settings(arrays: dict, name: str) -> dict:
+    """What the arrays themselves say: the number of classes, a hidden layer; of big_vision's networks, which may be without a class token
+    and a table of places, whether there are these."""
+    found: dict[str, Any] = _torch.classes(arrays, "head.weight")
+    if name.startswith("big_vision"):
+        found |= ({} if "cls_token" in arrays else {"pool": "average"}) | ({} if "pos_embed" in arrays else {"position": "sincos_2d"})
     return found | ({"prelogits": True} if "pre_logits.fc.weight" in arrays else {})
 
 

@@ -33,20 +33,22 @@ def attend(
 ) -> Float[Array, "b q h e"]:
     """What every query makes of the values. A query that may look at nothing gets zeros and gives no gradient.
 
-    mask: True where a query may look at a key.
+    mask: True where a query may look at a key. What is hidden weighs exactly 0, but must be finite: 0 times NaN is NaN.
     causal: the last query is at the last key, and no query looks at keys after its own place.
-    dropout: share of the weights that is left out, drawn from `rng`; none without a key.
+    dropout: share of the weights that is left out, at least 0 and below 1, drawn from `rng`; none without a key.
     implementation: one of IMPLEMENTATIONS; "auto" takes cudnn on an NVIDIA GPU in half precision where nothing is dropped or masked,
         chunked where the weights are more than LONG, else plain.
 
     Raises ValueError where the shapes do not fit or the implementation cannot do what is asked.
     """
-    _check(query, key, value, mask, implementation)
+    _check(query, key, value, mask, dropout, implementation)
     dropout = dropout if rng is not None else 0.0
-    chosen = _chosen(query, key, mask, causal, dropout) if implementation == "auto" else implementation
+    chosen = _chosen(query, key, value, mask, causal, dropout) if implementation == "auto" else implementation
     if chosen == "cudnn":
-        if dropout or query.dtype == jnp.float32:
-            raise ValueError("attention: cudnn computes in bfloat16 or float16 and without dropout; use 'auto'")
+        if dropout or not _fused(query, value):
+            raise ValueError(
+                "attention: cudnn computes on an NVIDIA GPU in bfloat16 or float16, values as wide as queries, without dropout; use 'auto'"
+            )
         return _cudnn(query, key, value, mask, causal)
     if chosen == "chunked":
         return _chunked(query, key, value, mask, causal, dropout, rng)
@@ -78,6 +80,8 @@ def _plain(query: Array, key: Array, value: Array, mask: Array | None, dropout: 
 def _chunked(query: Array, key: Array, value: Array, mask: Array | None, causal: bool, dropout: float, rng: Array | None) -> Array:
     """`_plain` of BLOCK queries after another; the weights of a block are forgotten, and made again for its gradient."""
     (b, q, h, d), k = query.shape, key.shape[1]
+    if not q:
+        return jnp.zeros((b, 0, h, value.shape[-1]), value.dtype)
     blocks = -(-q // BLOCK)
     short = blocks * BLOCK - q
     query = jnp.pad(query, ((0, 0), (0, short), (0, 0), (0, 0))).reshape(b, blocks, BLOCK, h, d).swapaxes(0, 1)
@@ -128,18 +132,29 @@ def _before(q: int, k: int) -> Bool[Array, "1 1 q k"]:
     return (jnp.arange(k)[None] <= (jnp.arange(q) + k - q)[:, None])[None, None]
 
 
-def _chosen(query: Array, key: Array, mask: Array | None, causal: bool, dropout: float) -> str:
-    half = query.dtype in (jnp.bfloat16, jnp.float16)
-    if jax.default_backend() == "gpu" and half and mask is None and not dropout and query.shape[-1] % 8 == 0 and query.shape[-1] <= 128:
-        return "cudnn" if not causal or query.shape[1] == key.shape[1] else "plain"
+def _chosen(query: Array, key: Array, value: Array, mask: Array | None, causal: bool, dropout: float) -> str:
+    square = not causal or query.shape[1] == key.shape[1]
+    if _fused(query, value) and mask is None and not dropout and square and query.shape[-1] % 8 == 0 and query.shape[-1] <= 128:
+        return "cudnn"
     return "chunked" if query.shape[1] * key.shape[1] > LONG else "plain"
 
 
-def _check(query: Array, key: Array, value: Array, mask: Array | None, implementation: str) -> None:
+def _fused(query: Array, value: Array) -> bool:
+    """Whether NVIDIA's kernel can be had here for such arrays."""
+    half = query.dtype in (jnp.bfloat16, jnp.float16)
+    return jax.default_backend() == "gpu" and half and query.shape[-1] == value.shape[-1]
+
+
+def _check(query: Array, key: Array, value: Array, mask: Array | None, dropout: float, implementation: str) -> None:
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(f"attention: no implementation {implementation!r}; have {', '.join(map(repr, IMPLEMENTATIONS))}")
-    if query.shape[-1] != key.shape[-1] or key.shape[1:3] != value.shape[1:3] or query.shape[2] != key.shape[2]:
+    if not 0 <= dropout < 1:
+        raise ValueError(f"attention: dropout {dropout}; a share of at least 0 and below 1")
+    fits = len(query) == len(key) == len(value) and query.shape[-1] == key.shape[-1] and key.shape[1:3] == value.shape[1:3]
+    if not fits or query.shape[2] != key.shape[2]:
         raise ValueError(f"attention: query {query.shape}, key {key.shape} and value {value.shape} do not fit each other")
+    if mask is not None and mask.dtype != jnp.bool_:
+        raise ValueError(f"attention: a mask is of bool, True where a query may look, not of {mask.dtype}")
     whole = (len(query), query.shape[2], query.shape[1], key.shape[1])
     if mask is not None and (mask.ndim != 4 or any(n not in (1, m) for n, m in zip(mask.shape, whole, strict=True))):
         raise ValueError(

@@ -12,13 +12,13 @@ from jaxtyping import Array, Bool, Int, Key, Shaped, UInt32
 SHARE, AS_MASK, AS_ANY = 0.15, 0.8, 0.1  # Devlin et al. 2019 (arXiv:1810.04805), appendix A.1: the rest of the chosen stay as they are
 
 
-def seeds(content: Shaped[Array, "b *s"], key: Key[Array, ""] | None) -> UInt32[Array, "b"]:
-    """A number for each example to draw from: from `key`, or, for an evaluation, from the example itself.
+def seeds(content: Shaped[Array, "b *s"], keys: Key[Array, "b"] | None) -> UInt32[Array, "b"]:
+    """A number for each example to draw from: from its key, or, for an evaluation, from the example itself.
 
     So in evaluation an example is hidden alike every time, wherever it stands in a batch and on whichever device.
     """
-    if key is not None:
-        return jax.random.bits(key, (len(content),))
+    if keys is not None:
+        return jax.vmap(jax.random.bits)(keys)
     words = jax.lax.bitcast_convert_type(content, jnp.uint32).reshape(len(content), -1)
     place = jnp.arange(words.shape[1], dtype=jnp.uint32)[None]
     first, second = jnp.uint32(2654435761), jnp.uint32(2246822519)  # odd factors lose no bit

@@ -22,7 +22,7 @@ def fields(info) -> dict:
     return {"num_classes": len(info.classes)}
 
 
-def inputs(batch: dict, key: Key[Array, ""] | None, info) -> dict:
+def inputs(batch: dict, keys: Key[Array, "b"] | None, info) -> dict:
     """All tokens but the last, to guess all but the first."""
     return {"tokens": batch["tokens"][:, :-1], "target": batch["tokens"][:, 1:]}
 

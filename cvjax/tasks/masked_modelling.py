@@ -25,12 +25,12 @@ def fields(info) -> dict:
     return {"num_classes": len(info.classes) + 1} if info.length else {}
 
 
-def inputs(batch: dict, key: Key[Array, ""] | None, info) -> dict:
+def inputs(batch: dict, keys: Key[Array, "b"] | None, info) -> dict:
     """Of text what is left of it, `masked` and `target`; of pictures the picture and a number to draw from, for the network to hide by."""
     if "tokens" not in batch:
-        return {"image": batch["image"], "seeds": masking.seeds(batch["image"], key)}
+        return {"image": batch["image"], "seeds": masking.seeds(batch["image"], keys)}
     tokens, mask = batch["tokens"], len(info.classes)
-    corrupted, masked = masking.corrupt(tokens, masking.seeds(tokens, key), vocabulary=mask, mask=mask)
+    corrupted, masked = masking.corrupt(tokens, masking.seeds(tokens, keys), vocabulary=mask, mask=mask)
     return {"tokens": corrupted, "masked": masked, "target": tokens}
 
 

@@ -24,7 +24,7 @@ def fields(info) -> dict:
     return {"num_classes": len(info.classes)}
 
 
-def inputs(batch: dict, key: Key[Array, ""] | None, info) -> dict:
+def inputs(batch: dict, keys: Key[Array, "b"] | None, info) -> dict:
     return {"image": batch["image"]}
 
 

@@ -64,6 +64,18 @@ def test_eight_devices_equal_one(task):
 
 
 @pytest.mark.parametrize("task", TASKS)
+def test_a_training_step_draws_the_same_on_any_number_of_devices(task):
+    """What a task draws of itself (which tokens are hidden) and what augmentation draws go by the example, not by the device."""
+    e, state, batch = setting(task)
+    state, optimiser, schedule = initial_state(e)
+    update, rows = step.update(e, optimiser, schedule), np.arange(16)
+    _, many = parallel.per_device(update, step.data_axes(e))(state, parallel.rows(16), parallel.shard(batch))
+    _, alone = jax.vmap(update, (None, 0, 0), axis_name=parallel.AXIS)(state, rows[None], {name: x[None] for name, x in batch.items()})
+    for name in ("loss", "grad_norm"):
+        np.testing.assert_allclose(many[name], alone[name][0], rtol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("task", TASKS)
 def test_padding_counts_nothing_and_has_zero_gradient(task):
     e, state, batch = setting(task)
     real = np.arange(16) < 11

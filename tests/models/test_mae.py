@@ -79,7 +79,8 @@ def test_a_vit_begins_with_the_encoder(tmp_path):
 
 @pytest.mark.parametrize(("settings", "size", "says"), [
     ({"ratio": 1.0}, 32, "ratio 1.0; it is the share"), ({"ratio": 0.0}, 32, "ratio 0.0"),
-    ({"decoder": (1, 16, 3)}, 32, "heads divide the channels"), ({"ratio": 0.9}, 16, "leaves none of 4 patches visible"),
+    ({"decoder": (1, 16, 3)}, 32, "heads divide the channels"), ({"decoder": (1, 16, 0)}, 32, "at least 1 each"),
+    ({"ratio": 0.9}, 16, "leaves none of 4 patches visible"),
     ({}, 20, "20x20 pixels is not made of patches of 8x8"), ({"variant": "XS/8"}, 32, "no variant 'XS/8'"),
 ])  # fmt: skip
 def test_mistakes_are_named(settings, size, says):

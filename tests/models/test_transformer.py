@@ -98,6 +98,7 @@ def test_from_a_cache_as_in_one_go(position):
         ({"variant": "gpt3"}, "no variant 'gpt3'; have gpt2"),
         ({"position": "rotary"}, "no position 'rotary'"),
         ({"variant": "bert-tiny", "decode": True}, "sees both sides"),
+        ({"dropout": -0.1}, "dropout -0.1; a share"),
         ({"places": 3}, r"7 tokens, but model\.places is 3"),
     ],
 )

@@ -96,6 +96,7 @@ def test_prelogits_and_dropout_are_where_the_paper_has_them():
     ({}, 20, "20x20 pixels is not made of patches of 8x8"), ({"variant": "XL/8"}, 32, "no variant 'XL/8'; have mu"),
     ({"variant": "mu/0"}, 32, "no variant 'mu/0'"), ({"variant": "muh3/8"}, 32, "3 heads do not divide a width of 32"),
     ({"pool": "max"}, 32, "no pool 'max'; have 'token', 'average'"), ({"position": "rotary"}, 32, "no position 'rotary'"),
+    ({"variant": "mu0/8"}, 32, "no variant 'mu0/8'"), ({"dropout": 1.5}, 32, "dropout 1.5; a share"),
     ({"activation": "swish"}, 32, "no activation 'swish'"), ({"layers": "looped"}, 32, "looped"),
 ])  # fmt: skip
 def test_mistakes_are_named(settings, size, says):

@@ -141,9 +141,26 @@ def test_chunked_needs_memory_that_grows_with_the_length():
 
 def test_long_sequences_choose_chunks():
     query, key, _ = draw(4, 4)
-    assert attention._chosen(query, key, None, False, 0.0) == "plain"
+    assert attention._chosen(query, key, key, None, False, 0.0) == "plain"
     long = jnp.zeros((1, 4096, 1, 8))
-    assert attention._chosen(long, long, None, False, 0.0) == "chunked"
+    assert attention._chosen(long, long, long, None, False, 0.0) == "chunked"
+
+
+def test_the_fused_kernel_is_chosen_where_it_can_be(monkeypatch):
+    """On a GPU, in half precision, with values as wide as queries: SAGAN's are wider, for instance."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    x, wide = jnp.zeros((1, 64, 1, 8), jnp.bfloat16), jnp.zeros((1, 64, 1, 32), jnp.bfloat16)
+    assert attention._chosen(x, x, x, None, True, 0.0) == "cudnn"
+    assert attention._chosen(x, x, wide, None, False, 0.0) == "plain" == attention._chosen(x, x, x, None, False, 0.1)
+    assert attention._chosen(*[x.astype(jnp.float32)] * 3, None, False, 0.0) == "plain"
+    long = jnp.zeros((1, 4096, 1, 8), jnp.bfloat16)
+    assert attention._chosen(long[:, 1:], long, long, None, True, 0.0) == "chunked"
+
+
+def test_no_queries_no_answers():
+    query, key, value = draw()
+    for implementation in ("plain", "chunked"):
+        assert attend(query[:, :0], key, value, implementation=implementation).shape == (B, 0, H, value.shape[-1])
 
 
 @pytest.mark.parametrize(
@@ -153,12 +170,15 @@ def test_long_sequences_choose_chunks():
         (dict(mask=jnp.ones((Q, K), bool)), r"it must be \(batch, heads, queries, keys\) = \(2, 2, 300, 270\)"),
         (dict(implementation="flash"), "no implementation 'flash'; have 'auto', 'plain'"),
         (dict(key=jnp.zeros((B, K, H, D + 1))), "do not fit each other"),
+        (dict(key=jnp.zeros((1, K, H, D))), "do not fit each other"),
+        (dict(mask=jnp.zeros((1, 1, Q, K))), "a mask is of bool, True where a query may look, not of float32"),
+        (dict(dropout=1.0), "dropout 1.0; a share of at least 0 and below 1"),
     ],
 )
 def test_what_does_not_fit_is_named(change, said):
     query, key, value = draw()
-    given = dict(query=query, key=key, value=value, mask=None, implementation="auto") | change
+    given = dict(query=query, key=key, value=value, mask=None, dropout=0.0, implementation="auto") | change
     with pytest.raises(ValueError, match=said):
         attention._check(**given)  # inside `attend`, before which these tests check shapes of their own
-    with pytest.raises(ValueError, match="cudnn computes in bfloat16 or float16"):
+    with pytest.raises(ValueError, match="cudnn computes on an NVIDIA GPU in bfloat16 or float16"):
         attend(query, key, value, implementation="cudnn")

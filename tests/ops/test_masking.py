@@ -7,9 +7,13 @@ from cvjax.ops import masking
 TOKENS = jax.random.randint(jax.random.key(0), (2000, 40), 0, 50)
 
 
+def keys(seed):
+    return jax.random.split(jax.random.key(seed), len(TOKENS))
+
+
 def test_bert_s_shares():
     """15 % of the tokens; of these 80 % hidden, 10 % another, 10 % as they were, within three standard deviations."""
-    seeds = masking.seeds(TOKENS, jax.random.key(1))
+    seeds = masking.seeds(TOKENS, keys(1))
     corrupted, masked = masking.corrupt(TOKENS, seeds, vocabulary=50, mask=50)
     assert (masked.sum(1) == 6).all() and jnp.array_equal(corrupted[~masked], TOKENS[~masked])
     np.testing.assert_allclose(masked.mean(0), 0.15, atol=3 * (0.15 * 0.85 / 2000) ** 0.5 * 1.2)
@@ -23,7 +27,7 @@ def test_bert_s_shares():
 
 
 def test_at_least_one_is_hidden():
-    _, masked = masking.corrupt(TOKENS[:, :2], masking.seeds(TOKENS, jax.random.key(1)), 50, 50)
+    _, masked = masking.corrupt(TOKENS[:, :2], masking.seeds(TOKENS, keys(1)), 50, 50)
     assert (masked.sum(1) == 1).all()
 
 
@@ -38,5 +42,5 @@ def test_an_example_has_its_own_seed_wherever_it_stands():
 
 
 def test_a_step_draws_anew():
-    a, b = (masking.seeds(TOKENS, jax.random.key(k)) for k in (1, 2))
-    assert not jnp.array_equal(a, b) and jnp.array_equal(a, masking.seeds(TOKENS, jax.random.key(1)))
+    a, b = (masking.seeds(TOKENS, keys(k)) for k in (1, 2))
+    assert not jnp.array_equal(a, b) and jnp.array_equal(a, masking.seeds(TOKENS, keys(1)))

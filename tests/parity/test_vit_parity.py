@@ -150,6 +150,43 @@ def test_a_last_layer_of_no_classes_is_named():
         pretrained.load("vit_tiny_patch16_224", arrays)
 
 
+def test_arrays_that_do_not_fit_are_named():
+    """No array is dropped, none is filled by guessing, and whatever its shape nothing but a UserError is raised."""
+    arrays = filled(of_timm(vit.SIZES["Ti"], 16, classes=5, side=64))
+    blocks = {"blocks.0.attn.qkv.weight", "blocks.0.attn.qkv.bias"}
+    without = {name: x for name, x in arrays.items() if name != "pos_embed"}
+    with pytest.raises(UserError, match="1 not in it: pos_embed"):
+        pretrained.load("vit_tiny_patch16_224", without)
+    with pytest.raises(UserError, match=r"two arrays are for head\.weight; one of them is 'classifier\.weight'"):
+        pretrained.load("vit_tiny_patch16_224", {**arrays, "classifier.weight": arrays["head.weight"]})
+    for odd in (np.float32(1), np.zeros((0, 3), np.float32), np.zeros((2, 17, 192), np.float32)):
+        for name in ("cls_token", "pos_embed", *blocks):
+            with pytest.raises(UserError, match=r"does not fit the model"):
+                pretrained.load("vit_tiny_patch16_224", {**arrays, name: np.asarray(odd)})
+    jax_arrays = of_jax(arrays, 3, own=False)
+    for name in jax_arrays:
+        if "encoderblock_0" in name or not name.startswith("Transformer"):
+            with pytest.raises(UserError, match=r"does not fit the model|not in it"):
+                pretrained.load("big_vision_Ti/16", {**jax_arrays, name: np.float32(1)})
+
+
+def test_a_scanned_stack_is_written_layer_by_layer_and_nonsense_is_refused(tmp_path):
+    model = vit.Model(5, "Ti/16", layers="scanned")
+    variables = model.init(jax.random.key(0), {"image": jnp.zeros((1, 64, 64, 3))}, train=False)
+    pretrained.save("vit_tiny_patch16_224", variables, tmp_path / "w.npz")
+    third = variables["params"]["encoder"]["blocks"]["mlp"]["out"]["kernel"][2]
+    np.testing.assert_array_equal(np.load(tmp_path / "w.npz")["blocks.2.mlp.fc2.weight"], third.T)
+    other = {"params": {"conv": {"kernel": np.zeros((3, 3, 3, 4))}}}
+    for name in ("vit_tiny_patch16_224", "google/vit-base-patch16-224", "big_vision_Ti/16"):
+        with pytest.raises(UserError, match="of another model|does not fit the model"):
+            pretrained.save(name, other, tmp_path / "other.npz")
+    with pytest.raises(UserError, match="hold no numbers"):
+        pretrained.save("vit_tiny_patch16_224", jax.eval_shape(lambda: variables), tmp_path / "other.npz")
+    (tmp_path / "folder.npz").mkdir()
+    with pytest.raises(UserError, match=r"cannot write .*folder\.npz"):
+        pretrained.save("vit_tiny_patch16_224", variables, tmp_path / "folder.npz")
+
+
 @pytest.mark.parametrize("layers", ["unrolled", "scanned"])
 def test_training_begins_with_them_at_another_size_without_a_token_and_scanned(layers, tmp_path):
     arrays = filled(of_timm(vit.SIZES["Ti"], 16, classes=5, side=64))
