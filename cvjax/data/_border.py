@@ -22,14 +22,16 @@ def border_weights(instances: np.ndarray, w0: float = 10.0, sigma: float = 5.0) 
         float32 h w.
     """
     reach = math.ceil(6 * sigma)  # beyond it the exponential is below 2e-8
-    nearest, second = (np.full(instances.shape, np.inf, np.float32) for _ in range(2))
+    nearest, second = (np.full(instances.shape, np.inf, np.float32) for _ in range(2))  # squares
     for number, (rows, columns) in _boxes(instances):
         window = (_widen(rows, reach, instances.shape[0]), _widen(columns, reach, instances.shape[1]))
         outside = (instances[window] != number).astype(np.uint8)
-        distance = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) - 1
-        second[window] = np.minimum(second[window], np.maximum(nearest[window], distance))
-        nearest[window] = np.minimum(nearest[window], distance)
-    weights = 1 + w0 * np.exp(-np.square(nearest + second) / (2 * sigma**2))
+        # OpenCV's last bits depend on where an array lies in memory; squares of distances between pixels are whole numbers.
+        square = np.rint(np.square(cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)))
+        second[window] = np.minimum(second[window], np.maximum(nearest[window], square))
+        nearest[window] = np.minimum(nearest[window], square)
+    apart = np.sqrt(nearest) + np.sqrt(second) - 2
+    weights = 1 + w0 * np.exp(-np.square(apart) / (2 * sigma**2))
     return np.where(instances == 0, weights, 1).astype(np.float32)
 
 

@@ -57,7 +57,7 @@ def pairs(images: Path, labels: Path) -> list[Pair]:
     return found
 
 
-def source(chosen: Sequence[Pair], classes: tuple[str, ...], reading: Reading, mend: str = "this is another set, or a damaged one") -> Source:
+def source(chosen: Sequence[Pair], classes: tuple[str, ...], reading: Reading, mend: str = "is this another set?") -> Source:
     """Records of image and `labels` (with `weights` where `border` is set), after a look at all label maps, see `_labels.survey`."""
     if reading.border < 0:
         raise UserError(f"data.border is {reading.border:g}; it is the height of the weights at borders, 10 in the paper, or 0 for none")
