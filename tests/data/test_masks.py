@@ -1,6 +1,7 @@
 """Folders of label maps: read as numbers, never as colours; and what is wrong with them is said before training."""
 
 import io
+import pickle
 import struct
 import zlib
 
@@ -158,7 +159,7 @@ def test_batches_of_pieces_and_of_whole_pictures(tmp_path):
     named(tmp_path)
     add(tmp_path, "a", np.ones((5, 9), np.uint8))
     add(tmp_path, "b", np.ones((9, 5), np.uint8))
-    source = masks.load("train", root=str(tmp_path), border=10.0)
+    source = pickle.loads(pickle.dumps(masks.load("train", root=str(tmp_path), border=10.0)))  # as worker processes get it
 
     def whole(record):
         return _views.canvas(record, height=9, width=9)
