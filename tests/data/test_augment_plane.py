@@ -128,8 +128,8 @@ def test_boxes_and_masks_ride_along_into_the_frame():
     mask = np.zeros((1, 3, 5), bool)
     mask[0, 0:2, 1:3] = True
     out = _augment_plane.pad({"image": np.zeros((3, 5, 3), np.uint8), "boxes": box, "masks": mask}, 2, 1, 9, 9)
-    x0, y0, x1, y1 = out["boxes"][0].astype(int)
-    assert out["masks"].shape == (1, 9, 9) and out["masks"].sum() == 4 and out["masks"][0, y0:y1, x0:x1].all()
+    assert out["boxes"].tolist() == [[2, 2, 4, 4]]
+    assert out["masks"].shape == (1, 9, 9) and out["masks"].sum() == 4 and out["masks"][0, 2:4, 2:4].all()
 
 
 def test_an_object_of_one_pixel_is_never_lost():
@@ -170,6 +170,26 @@ def test_photometric_is_saturation_then_contrast_then_brightness():
         np.testing.assert_allclose(out, np.clip(expected, 0, 255), atol=0.51)
     one = _augment_plane.photometric({"image": np.full((2, 2, 1), 100, np.uint8)}, Fixed(0.3, 0.5, 1.2), 0.7)["image"]
     assert one.shape == (2, 2, 1) and (one == 120).all()
+
+
+PARTS = {
+    "scale": ((0.5, 2.0), lambda example, rng: _augment_plane.random_scale(example, rng, 0.5, 2.0)),
+    "rotate": (30.0, lambda example, rng: _augment_plane.rotate(example, rng, 30.0)),
+    "elastic": (4.0, lambda example, rng: _augment_plane.elastic(example, rng, 4.0)),
+    "photometric": (0.3, None),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_the_training_view_does_what_each_setting_says(name):
+    setting, move = PARTS[name]
+    rng = seeded(5)
+    expected = _augment_plane.random_crop(move(scene(), rng) if move else scene(), rng, 32)
+    expected = expected if move else _augment_plane.photometric(expected, rng, setting)
+    out = _views.patch(scene(), seeded(5), size=32, **{name: setting})
+    assert all((out[key] == expected[key]).all() for key in expected)
+    plain = _views.patch(scene(), seeded(5), size=32)
+    assert not np.array_equal(out["image"], plain["image"])
 
 
 def test_encoded_pictures_and_grey():
