@@ -2,6 +2,7 @@
 
 import json
 import types
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -32,12 +33,17 @@ def of(batch, chosen):
     return {name: x[chosen] for name, x in batch.items()}
 
 
+def loss_of(logits, batch, **settings):
+    """The terms, compiled as the step compiles them."""
+    return jax.jit(partial(segmentation.loss, **settings))({"logits": logits}, batch)
+
+
 def mean(term):
     return float(term.sum / term.count)
 
 
 def test_loss_is_the_mean_over_counted_pixels():
-    terms = segmentation.loss({"logits": LOGITS}, BATCH)
+    terms = loss_of(LOGITS, BATCH)
     nats = -log_softmax(np.asarray(LOGITS, np.float64), -1)[COUNTED][np.arange(COUNTED.sum()), LABELS[COUNTED]]
     right = np.asarray(LOGITS).argmax(-1)[COUNTED] == LABELS[COUNTED]
     assert {name: (mean(t), t.weight) for name, t in terms.items()} == {
@@ -49,14 +55,14 @@ def test_weights_of_classes_and_pixels_multiply():
     of_class = (1.0, 0.0, 2.5, 0.5)
     nats = -log_softmax(np.asarray(LOGITS, np.float64), -1)[COUNTED][np.arange(COUNTED.sum()), LABELS[COUNTED]]
     weight = np.asarray(of_class)[LABELS[COUNTED]] * np.asarray(BORDERS["weights"])[COUNTED]
-    terms = segmentation.loss({"logits": LOGITS}, BORDERS, class_weights=of_class)
+    terms = loss_of(LOGITS, BORDERS, class_weights=of_class)
     assert mean(terms["loss"]) == pytest.approx((weight * nats).sum() / weight.sum(), rel=1e-5)
     assert float(terms["loss"].count) == pytest.approx(weight.sum(), rel=1e-5)
-    assert mean(terms["pixel_acc"]) == mean(segmentation.loss({"logits": LOGITS}, BATCH)["pixel_acc"]), "of unweighted pixels"
+    assert mean(terms["pixel_acc"]) == mean(loss_of(LOGITS, BATCH)["pixel_acc"]), "of unweighted pixels"
 
 
 def test_dice_is_a_second_term():
-    term = segmentation.loss({"logits": LOGITS}, BATCH, dice=0.25)["dice_loss"]
+    term = loss_of(LOGITS, BATCH, dice=0.25)["dice_loss"]
     want = losses.dice(jax.nn.softmax(LOGITS), jnp.asarray(LABELS, jnp.int32), jnp.asarray(COUNTED))
     assert float(term.sum) == pytest.approx(float(want[:5].sum()), rel=1e-6) and term.count == 5 and term.weight == 0.25
 
@@ -67,48 +73,51 @@ def test_ignored_pixels_and_padding_count_nothing_whatever_they_hold(settings, b
     bad = {**batch, "labels": jnp.where(VALID[:, None, None], batch["labels"], 3)}
     if "weights" in bad:
         bad["weights"] = jnp.where(COUNTED, bad["weights"], jnp.inf)
-    clean = segmentation.loss({"logits": LOGITS[:5]}, of(batch, slice(5)), **settings)
-    for name, term in segmentation.loss({"logits": logits}, bad, **settings).items():
+    clean = loss_of(LOGITS[:5], of(batch, slice(5)), **settings)
+    for name, term in loss_of(logits, bad, **settings).items():
         np.testing.assert_allclose(term[:2], clean[name][:2], rtol=1e-6, err_msg=name)
 
     def objective(logits):
         return sum(t.weight * t.sum for t in segmentation.loss({"logits": logits}, bad, **settings).values())
 
+    slope = jax.jit(jax.grad(objective))
     for given in (LOGITS, logits):
-        gradient = np.asarray(jax.grad(objective)(given))
+        gradient = np.asarray(slope(given))
         assert np.isfinite(gradient).all() and (gradient[~COUNTED] == 0).all() and (gradient[COUNTED] != 0).any()
 
 
 @SETTINGS
 def test_nothing_to_count_is_zero_of_zero(settings, batch):
+    @jax.jit
+    def objective(logits, batch):
+        terms = segmentation.loss({"logits": logits}, batch, **settings)
+        return sum(t.sum for t in terms.values()), [t[:2] for t in terms.values()]
+
     for empty in ({**batch, "valid": jnp.zeros(B, bool)}, {**batch, "labels": jnp.full((B, H, W), 255, jnp.uint8)}):
-        objective = lambda x, empty=empty: segmentation.loss({"logits": x}, empty, **settings)  # noqa: E731
-        for term in objective(LOGITS).values():
-            assert term.sum == 0 and term.count == 0
-        assert not jax.grad(lambda x: sum(t.sum for t in objective(x).values()))(LOGITS).any()  # noqa: B023
+        gradient, terms = jax.jit(jax.grad(objective, has_aux=True))(LOGITS, empty)
+        assert not np.any(terms) and not np.any(gradient)
 
 
 @SETTINGS
 def test_eight_devices_equal_one_in_any_order(settings, batch):
     order = jnp.asarray(RNG.permutation(B))
-    terms = segmentation.loss({"logits": LOGITS}, batch, **settings)
-    parts = jax.vmap(lambda x, b: [t[:2] for t in segmentation.loss({"logits": x}, b, **settings).values()])(
-        LOGITS[order][:, None], {name: x[order][:, None] for name, x in batch.items()}
-    )
-    for (total, count), term in zip(parts, terms.values(), strict=True):
-        np.testing.assert_allclose([total.sum(), count.sum()], term[:2], rtol=1e-5)
+    terms = loss_of(LOGITS, batch, **settings)
+    one_each = jax.jit(jax.vmap(lambda x, b: segmentation.loss({"logits": x}, b, **settings)))
+    parts = one_each(LOGITS[order][:, None], {name: x[order][:, None] for name, x in batch.items()})
+    for name, term in terms.items():
+        np.testing.assert_allclose([parts[name].sum.sum(), parts[name].count.sum()], term[:2], rtol=1e-5, err_msg=name)
 
 
 def test_one_pixel():
     batch = {"labels": jnp.array([[[2]]], jnp.uint8), "valid": jnp.array([True])}
-    terms = segmentation.loss({"logits": LOGITS[:1, :1, :1]}, batch, dice=1.0)
+    terms = loss_of(LOGITS[:1, :1, :1], batch, dice=1.0)
     assert mean(terms["loss"]) == pytest.approx(-float(jax.nn.log_softmax(LOGITS[0, 0, 0])[2]), rel=1e-6)
     assert all(np.isfinite(mean(term)) for term in terms.values())
 
 
 def test_nan_is_never_right():
     batch = {"labels": jnp.zeros((1, 2, 2), jnp.uint8), "valid": jnp.array([True])}
-    assert segmentation.loss({"logits": jnp.full((1, 2, 2, 3), jnp.nan)}, batch)["pixel_acc"].sum == 0
+    assert loss_of(jnp.full((1, 2, 2, 3), jnp.nan), batch)["pixel_acc"].sum == 0
 
 
 @pytest.mark.parametrize("shape", [(B, K), (B, H // 2, W // 2, K), (B, H, W + 1, K)])
@@ -130,7 +139,7 @@ def test_host_metrics_take_what_decode_gives():
     assert decoded["prediction"].dtype == np.uint8 and decoded["prediction"].shape == (B, H, W)
     metric = segmentation.host_metrics(INFO)
     metric.update(jax.tree.map(np.asarray, BATCH), decoded)
-    assert metric.result()["pixel_acc"] == pytest.approx(mean(segmentation.loss({"logits": LOGITS}, BATCH)["pixel_acc"]))
+    assert metric.result()["pixel_acc"] == pytest.approx(mean(loss_of(LOGITS, BATCH)["pixel_acc"]))
     assert segmentation.fields(INFO) == {"num_classes": 4} and set(segmentation.inputs(BATCH, None, INFO)) == {"image"}
 
 
