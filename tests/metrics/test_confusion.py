@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from cvjax import log
 from cvjax.errors import UserError
 from cvjax.metrics import boundary, confusion
 from cvjax.metrics.confusion import SegmentationScores
+from cvjax.reporting import words
 
 RNG = np.random.default_rng(0)
 SCORES = ("pixel_acc", "mean_acc", "mIoU", "fwIoU", "boundary_F1")
@@ -130,6 +132,15 @@ def test_one_pixel_and_a_single_class():
 def test_a_label_that_is_no_class_is_named():
     with pytest.raises(UserError, match="label values 7, 9 are none of the 5 classes"):
         one([[0, 7, 9, 255]], [[0, 0, 0, 0]], 5)
+
+
+def test_scores_are_read_as_fractions_of_which_more_is_better():
+    values = {f"val/{name}": value for name, value in scored(*maps(), 5).items()}
+    for name in values:
+        assert words.is_fraction(name) == (name != "val/absent_classes"), name
+        assert words.lower_is_better(name) == (name == "val/absent_classes"), name
+    told = log.summary(values)
+    assert told.count("%") == len(SCORES) and "absent_classes 0" in told and "c0" not in told, "150 classes are no line to read"
 
 
 # ---- boundary F1
