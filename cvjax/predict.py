@@ -95,7 +95,9 @@ def draw_each(e: Experiment, state: State, files: list[tuple[Path, str]], out: P
             rows, metrics = jax.device_get(see(state, example["image"][None]))
             if told := unfinished(metrics):
                 print(f"warning: {file}: {told}", file=sys.stderr)
-            row = {key: value[0] for key, value in rows.items()}
+            height, width = record["image"].size
+            planes = example["image"].shape[:2]  # larger than the picture where that is seen as it is
+            row = {key: x[0][:height, :width] if x.shape[1:3] == planes else x[0] for key, x in rows.items()}
             lines.write(json.dumps({"file": str(file), "drawn": name, **e.task.describe(row, e.info)}) + "\n")
             lines.flush()
             draw(record, example, row, out / name)

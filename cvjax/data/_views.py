@@ -10,6 +10,8 @@ import numpy as np
 from cvjax.data import _augment, _augment_plane
 from cvjax.errors import UserError
 
+STEP = 64  # pixels
+
 
 def training(
     example: dict,
@@ -47,16 +49,16 @@ def patch(
     *,
     size: int | tuple[int, int],
     channels: int = 3,
-    scale: tuple[float, float] | tuple[()] = (),
+    zoom: tuple[float, float] = (1.0, 1.0),
     rotate: float = 0.0,
     elastic: float = 0.0,
     photometric: float = 0.0,
 ) -> dict:
-    """A random view of a picture with a label map: resized by a factor in `scale`, turned by up to `rotate` degrees, bent by `elastic`
-    pixels, a crop of `size`, its colours changed by `photometric`. () and 0 leave one out.
+    """A random view of a picture with a label map: resized by a factor in `zoom`, turned by up to `rotate` degrees, bent by `elastic`
+    pixels, a crop of `size`, its colours changed by `photometric`. (1, 1) and 0 leave one out.
     """
-    if scale:
-        example = _augment_plane.random_scale(example, rng, *scale)
+    if tuple(zoom) != (1, 1):
+        example = _augment_plane.random_scale(example, rng, *zoom)
     if rotate:
         example = _augment_plane.rotate(example, rng, rotate)
     if elastic:
@@ -67,10 +69,14 @@ def patch(
     return _augment.to_channels(example, channels)
 
 
-def canvas(example: dict, *, height: int, width: int, channels: int = 3) -> dict:
-    """The whole picture at its own resolution, in the top left corner of `height` x `width` pixels; the rest is ignored."""
+def canvas(example: dict, *, size: tuple[int, int] | None, channels: int = 3) -> dict:
+    """The whole picture at its own resolution, in the top left corner of `size` (height, width) pixels; the rest is ignored.
+
+    Without a size the next multiples of STEP, so that pictures of many sizes come in few.
+    """
     example = _augment.pixels(example)
     tall, wide = example["image"].shape[:2]
+    height, width = size or (-(-tall // STEP) * STEP, -(-wide // STEP) * STEP)
     if tall > height or wide > width:
         raise UserError(f"it is {tall} x {wide} pixels, more than the {height} x {width} of the largest image of its split")
     return _augment.to_channels(_augment_plane.pad(example, 0, 0, height, width), channels)

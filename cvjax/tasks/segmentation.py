@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int, Key
+from PIL import Image
 
 from cvjax import overlay
 from cvjax.errors import UserError
@@ -29,11 +30,11 @@ def fields(info) -> dict:
     return {"num_classes": len(info.classes)}
 
 
-def inputs(batch: dict, key: Key[Array, ""] | None, info) -> dict:
+def inputs(batch: dict, keys: Key[Array, "b"] | None, info) -> dict:
     return {"image": batch["image"]}
 
 
-def loss(outputs: dict, batch: dict, *, class_weights: tuple = (), dice: float = 0.0) -> dict[str, Term]:
+def loss(outputs: dict, batch: dict, *, class_weights: tuple = (), dice: float = 0.0, auxiliary: float = 0.5) -> dict[str, Term]:
     """Terms "loss", a mean over the counted pixels, "dice_loss" (if asked for) over the pictures with one, and "pixel_acc".
 
     A pixel weighs its class's weight times its own in `batch["weights"]` (float b h w, where the data have one: U-Net's borders), and
@@ -43,6 +44,7 @@ def loss(outputs: dict, batch: dict, *, class_weights: tuple = (), dice: float =
         outputs: `logits` b h w k, of the size of `batch["labels"]` (uint8 b h w).
         class_weights: one for every class, or none: all 1.
         dice: weight of `losses.dice` beside the cross-entropy.
+        auxiliary: weight of the cross-entropy of the network's other scores, where it has some (`auxiliary`, as torchvision's FCN).
     """
     logits, labels = outputs["logits"], batch["labels"].astype(jnp.int32)
     _check(logits, labels, class_weights, dice)
@@ -50,6 +52,9 @@ def loss(outputs: dict, batch: dict, *, class_weights: tuple = (), dice: float =
     logits = jnp.where(counted[..., None], logits, 0)  # before the loss, so that not even NaN has a gradient there
     weight = _weights(labels, counted, batch, class_weights)
     terms = {"loss": Term((weight * losses.softmax_cross_entropy(logits, labels)).sum(), weight.sum(), 1.0)}
+    if "auxiliary" in outputs:
+        others = jnp.where(counted[..., None], outputs["auxiliary"], 0)
+        terms["auxiliary_loss"] = Term((weight * losses.softmax_cross_entropy(others, labels)).sum(), weight.sum(), auxiliary)
     if dice:
         missing = losses.dice(jax.nn.softmax(logits.astype(jnp.float32)), labels, counted)
         terms["dice_loss"] = Term(missing.sum(), counted.any((1, 2)).sum(dtype=jnp.float32), dice)
@@ -91,7 +96,16 @@ def host_metrics(info) -> SegmentationScores:
 
 def draw(image: np.ndarray, row: dict, info) -> np.ndarray:
     """The picture in the colours of its predicted classes over a legend of the largest; uint8 h w 3."""
-    return overlay.segmentation(image, row["prediction"], [(i, info.classes[i], share) for i, share in _shares(row)[:LISTED]])
+    return overlay.segmentation(
+        image, row["prediction"][: image.shape[0], : image.shape[1]], [(i, info.classes[i], share) for i, share in _shares(row)[:LISTED]]
+    )
+
+
+def panel(image: np.ndarray, row: dict, info) -> np.ndarray:
+    """The picture in the colours of its labels, where there are some, and beside it in those of its predicted classes; uint8 h w 3."""
+    picture = Image.fromarray(np.broadcast_to(image, (*image.shape[:2], 3)))
+    maps = [row[name][: picture.height, : picture.width] for name in ("labels", "prediction") if name in row]
+    return np.concatenate([np.asarray(overlay.coloured(picture, labels)) for labels in maps], 1)
 
 
 def caption(row: dict, info) -> tuple[str, bool | None]:
@@ -112,7 +126,8 @@ def describe(row: dict, info) -> dict:
 
 def _shares(row: dict) -> list[tuple[int, float]]:
     """(class, share of the picture) of the predicted classes, largest first."""
-    counts = np.bincount(row["prediction"].ravel())
+    prediction = row["prediction"][row["labels"] != IGNORE] if "labels" in row else row["prediction"]
+    counts = np.bincount(prediction.ravel())
     return [(int(i), float(counts[i] / counts.sum())) for i in np.argsort(-counts, kind="stable") if counts[i]]
 
 

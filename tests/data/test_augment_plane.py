@@ -29,7 +29,7 @@ MOVES = {
     "elastic": lambda example, rng: _augment_plane.elastic(example, rng, 4.0),
     "flip": lambda example, rng: _augment.flip(example, rng, 1.0),
     "resized crop": lambda example, rng: _augment.random_resized_crop(example, rng, 32),
-    "patch": lambda example, rng: _views.patch(example, rng, size=36, scale=(0.5, 2.0), rotate=20, elastic=3.0),
+    "patch": lambda example, rng: _views.patch(example, rng, size=36, zoom=(0.5, 2.0), rotate=20, elastic=3.0),
 }
 
 
@@ -196,21 +196,21 @@ def test_encoded_pictures_and_grey():
     out = io.BytesIO()
     plane = scene(80, 112, 16)
     Image.fromarray(plane["image"]).save(out, "JPEG", quality=98)
-    view = _views.patch(plane | {"image": Encoded(out.getvalue())}, seeded(), size=(24, 32), channels=1, scale=(0.3, 0.4))
+    view = _views.patch(plane | {"image": Encoded(out.getvalue())}, seeded(), size=(24, 32), channels=1, zoom=(0.3, 0.4))
     assert view["image"].shape == (24, 32, 1) and view["labels"].shape == view["weights"].shape == (24, 32)
     assert (np.abs(view["image"][..., 0].astype(int) - view["labels"]) > 100).mean() < 0.08
 
 
 def test_the_canvas_keeps_every_pixel_and_ignores_the_rest():
     example = scene()
-    out = _views.canvas(example, height=50, width=60)
+    out = _views.canvas(example, size=(50, 60))
     for key in example:
         np.testing.assert_array_equal(out[key][:40, :56], example[key])
     assert (out["labels"][40:] == 255).all() and (out["labels"][:, 56:] == 255).all() and out["weights"].sum() == example["weights"].sum()
-    assert (out["image"][45, 59] == (124, 116, 104)).all() and _views.canvas(example, height=40, width=56, channels=1)["image"].shape == (
+    assert (out["image"][45, 59] == (124, 116, 104)).all() and _views.canvas(example, size=(40, 56), channels=1)["image"].shape == (
         40,
         56,
         1,
     )
     with pytest.raises(UserError, match="it is 40 x 56 pixels, more than the 40 x 55"):
-        _views.canvas(example, height=40, width=55)
+        _views.canvas(example, size=(40, 55))

@@ -167,7 +167,7 @@ def test_batches_of_pieces_and_of_whole_pictures(tmp_path):
     source = pickle.loads(pickle.dumps(masks.load("train", root=str(tmp_path), border=10.0)))  # as worker processes get it
 
     def whole(record):
-        return _views.canvas(record, height=9, width=9)
+        return _views.canvas(record, size=(9, 9))
 
     with _pipeline.eval_batches(source, whole, batch_size=2) as batches:
         batch = next(batches)
