@@ -14,6 +14,7 @@ b batch · h w height, width · c channels · k classes
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -87,7 +88,7 @@ class Model(nn.Module):
         return doubled(scores, self.upsample, switches)
 
     def _check(self) -> None:
-        choices = {"variant": VARIANTS, "stride": STRIDES, "upsample": OPERATIONS}
+        choices: dict[str, Any] = {"variant": VARIANTS, "stride": STRIDES, "upsample": OPERATIONS}
         for name, have in choices.items():
             if getattr(self, name) not in have:
                 raise ValueError(f"fcn: no {name} {getattr(self, name)!r}; have {', '.join(map(repr, have))}")

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import flax.linen as nn
 import jax.numpy as jnp
-from cvjax.ops.upsample import bilinear
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from cvjax.layers.conv import Conv
 from cvjax.layers.norm import BatchNorm
 from cvjax.models import _torch, resnet
+from cvjax.ops.upsample import bilinear
 
 VARIANTS = {n: resnet.VARIANTS[n] for n in (18, 34, 50, 101, 152)}
 SMALLEST = 1  # pixels on a side
@@ -54,7 +54,7 @@ class Model(nn.Module):
         out = net({"image": image}, train=train, coarsest=8)
         heads = {"logits": ("stage4", "head")} | ({"auxiliary": ("stage3", "auxiliary")} if self.auxiliary else {})
         for name, (stage, prefix) in heads.items():
-            out[name] = bilinear(self._scores(out[stage], prefix, train), *image.shape[1:3])
+            out[name] = bilinear(self._scores(out[stage], prefix, train), image.shape[1], image.shape[2])
         return out
 
     def _scores(self, x: Float[Array, "b p q c"], prefix: str, train: bool) -> Float[Array, "b p q k"]:

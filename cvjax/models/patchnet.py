@@ -11,7 +11,7 @@ b batch · h w height, width · c channels · k classes · r rate: pixels of the
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -94,7 +94,8 @@ def slide(model: Model, variables: dict, image: Float[Array, "h w c"]) -> Float[
     def row(top: Array) -> Array:
         strip = jax.lax.dynamic_slice_in_dim(whole, top, size, axis=0)
         windows = jax.vmap(lambda left: jax.lax.dynamic_slice_in_dim(strip, left, size, axis=1))(jnp.arange(w))
-        scores: Array = model.apply(variables, {"image": windows}, train=False, window=True)["logits"][:, 0, 0]
+        out: Any = model.apply(variables, {"image": windows}, train=False, window=True)
+        scores: Array = out["logits"][:, 0, 0]
         return scores
 
     return jax.lax.map(row, jnp.arange(h))

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -252,7 +252,7 @@ PUBLISHED = {
 }
 
 
-def reference_name(path: str, model: Model) -> str:
+def reference_name(path: str, model: Any) -> str:
     """ "stage2_block1/shortcut_conv/kernel" -> "layer2.0.downsample.0.weight" """
     *module, leaf = path.split("/")
     name = ".".join(module).replace("head", "fc").replace("shortcut_conv", "downsample.0").replace("shortcut_norm", "downsample.1")

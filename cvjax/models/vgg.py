@@ -13,6 +13,7 @@ b batch · h w height, width · c channels · k classes
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -115,7 +116,7 @@ ACCURACY = {"vgg11": 69.020, "vgg13": 69.928, "vgg16": 71.592, "vgg19": 72.376,
 PUBLISHED = {name: (top1, _torch.ONE_CROP) for name, top1 in ACCURACY.items()}
 
 
-def reference_name(path: str, model: Model) -> str:
+def reference_name(path: str, model: Any) -> str:
     """ "conv2_1/kernel" -> "features.5.weight": the place in torchvision's row of convolutions, BatchNorms, ReLUs and poolings."""
     module, leaf = path.split("/")
     if module in HIDDEN:
