@@ -4,12 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drawn import drawn
 
-from cvjax import transfer
 from cvjax.layers.conv import dilated
 from cvjax.layers.upsample import OPERATIONS
-from cvjax.models import fcn, fcn_resnet, vgg
+from cvjax.models import fcn, fcn_resnet
 
 
 def shapes(model, size=64):
@@ -52,22 +50,6 @@ def test_skips_add_nothing_at_the_beginning():
     for stride in (16, 8):
         assert 0 < float(jnp.abs(found[stride] - found[32]).max()) < 0.25 * float(jnp.ptp(found[32]))
         np.testing.assert_allclose(found[stride].mean((1, 2)), found[32].mean((1, 2)), rtol=1e-3, atol=1e-6)
-
-
-def test_begun_from_torchvisions_vgg(tmp_path):
-    """Its fully-connected layers are our convolutions: of a picture of 224 pixels the middle of fc7's map is what VGG's fc7 says."""
-    image = {"image": jax.random.normal(jax.random.key(1), (1, 224, 224, 3))}
-    source, model = vgg.Model(5, variant=11, width=4), fcn.Model(3, variant=11, width=4)
-    np.savez(tmp_path / "vgg.npz", **drawn(source, 224, vgg.reference_name))
-    params = {}
-    for net in (source, model):
-        blank = jax.jit(lambda x, net=net: net.init(jax.random.key(0), x, train=False)["params"])(image)
-        params[net], _, fresh = transfer.initialise(blank, {}, f"torchvision:{tmp_path / 'vgg.npz'}", net)
-    assert {path.split("/")[1] for path in fresh} == {"head", "score4", "score3", "double4", "double3"}
-    ours, theirs = (
-        jax.jit(lambda p, net=net: net.apply({"params": p}, image, train=False)["features"])(params[net]) for net in (model, source)
-    )
-    np.testing.assert_allclose(ours[0, 3, 3], theirs[0], rtol=1e-4, atol=1e-5)
 
 
 def test_a_dilated_convolution_is_xlas():

@@ -9,8 +9,8 @@ import pytest
 from drawn import drawn
 from filled import image
 
-from cvjax import pretrained
-from cvjax.models import fcn_resnet
+from cvjax import pretrained, transfer
+from cvjax.models import fcn, fcn_resnet, vgg
 
 GOLDEN = np.load(Path(__file__).with_name("fcn.npz"))
 AGAIN = "intended? python tests/parity/make_fcn.py"
@@ -36,3 +36,19 @@ def test_weights_without_auxiliary_scores_make_a_network_without(tmp_path):
     pretrained.save("fcn_resnet50", variables, tmp_path / "back.npz")
     back = np.load(tmp_path / "back.npz")
     assert set(back.files) == set(arrays) and all(np.array_equal(back[name], arrays[name]) for name in arrays)
+
+
+def test_begun_from_torchvisions_vgg(tmp_path):
+    """Its fully-connected layers are our convolutions: of a picture of 224 pixels the middle of fc7's map is what VGG's fc7 says."""
+    image = {"image": jax.random.normal(jax.random.key(1), (1, 224, 224, 3))}
+    source, model = vgg.Model(5, variant=11, width=4), fcn.Model(3, variant=11, width=4)
+    np.savez(tmp_path / "vgg.npz", **drawn(source, 224, vgg.reference_name))
+    params = {}
+    for net in (source, model):
+        blank = jax.jit(lambda x, net=net: net.init(jax.random.key(0), x, train=False)["params"])(image)
+        params[net], _, fresh = transfer.initialise(blank, {}, f"torchvision:{tmp_path / 'vgg.npz'}", net)
+    assert {path.split("/")[1] for path in fresh} == {"head", "score4", "score3", "double4", "double3"}
+    ours, theirs = (
+        jax.jit(lambda p, net=net: net.apply({"params": p}, image, train=False)["features"])(params[net]) for net in (model, source)
+    )
+    np.testing.assert_allclose(ours[0, 3, 3], theirs[0], rtol=1e-4, atol=1e-5)
