@@ -51,7 +51,7 @@ def max_pool_with_switches(x: Float[Array, "b h w c"], size: int = 2) -> tuple[F
 def max_unpool(
     y: Float[Array, "b p q c"], switches: Int[Array, "b p q c"], height: int, width: int, size: int = 2
 ) -> Float[Array, "b {height} {width} c"]:
-    """y at the places its switches name, zeros elsewhere (Noh et al. 2015, arXiv:1505.04366): the adjoint of picking the maxima.
+    """y at the places its switches name, zeros elsewhere: the adjoint of picking the maxima (Noh et al. 2015, arXiv:1505.04366, 3.2.1).
 
     switches: of `max_pool_with_switches` with the same size on a map of height x width; rows and columns that it dropped are zeros here.
     Raises ValueError where height and width are not those of such a map.
@@ -165,7 +165,7 @@ def _fast_backward(stride: int, pad: int, output_pad: int, saved: tuple[Array, A
 
 
 def _kernel_gradient(x: Array, g: Array, k: int, stride: int, pad: int) -> Array:
-    """Products of matrices: x against the blocks of stride x stride pixels of g that begin at each of its pixels, then at the next."""
+    """Products of matrices: x against the blocks of stride x stride pixels of g that lie at each of its pixels, then one block further."""
     (b, h, w, i), (_, p, q, o), reach = x.shape, g.shape, -(-k // stride)
     rows, columns = h + reach - 1, w + reach - 1
     ends = [(pad, n * stride - pad - size, 0) for n, size in ((rows, p), (columns, q))]
