@@ -6,7 +6,7 @@ PYTHON: an interpreter that has torch and torchmetrics. Each half is a process o
 5 % ignored, 20 % wrong); they take turns, `--images` maps a round, one by one. Both keep the whole confusion matrix and must give the same
 19 IoUs. torchmetrics takes int64, as an argmax gives, with its checks of the values, and uint8 without them. Printed: seconds
 for 500 maps (best of the rounds), and torchmetrics' time over ours, round by round. Boundary F1 is timed on the maps without their
-scattered mistakes, as networks make them, beside a distance transform of every class.
+scattered mistakes, as networks make them.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import train_step
 
 SIZE, CLASSES, DIFFERENT = (1024, 2048), 19, 5
 THEIRS = ("int64", "uint8-unchecked")
-OURS = ("confusion", "boundary", "transforms")
+OURS = ("confusion", "boundary")
 
 
 def main() -> None:
@@ -84,17 +84,7 @@ def _ours(args: argparse.Namespace):
 
     if args.half == "confusion":
         _write(args, count, iou)
-    return {"confusion": count, "boundary": lambda: boundary.f1(*next(maps)), "transforms": lambda: _transforms(*next(maps))}[args.half]
-
-
-def _transforms(labels, prediction) -> None:
-    """What boundary F1 would cost by OpenCV's exact distance transform, two for each class, without finding the boundaries."""
-    import cv2
-    import numpy as np
-
-    for k in range(CLASSES):
-        for of in (labels, prediction):
-            cv2.distanceTransform((of != k).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return count if args.half == "confusion" else lambda: boundary.f1(*next(maps))
 
 
 def _theirs(args: argparse.Namespace):

@@ -2,7 +2,7 @@
 
 h w pixels of one picture · p of them on a boundary. The pixels of all classes lie in one string of bits, a padded plane a class:
 a row of a pixel's neighbourhood is then one word, and only pixels without a hit so far look at the next row. A distance transform of
-every class gives the same counts, fifty times slower (see benchmarks/miou.py).
+every class gives the same counts, thirty to sixty times slower (19 classes, 1024 x 2048).
 """
 
 import math
