@@ -203,7 +203,7 @@ def bilinear(x: Float[Array, "b h w c"], height: int, width: int, align_corners:
     y = x.astype(jnp.float32)
     for axis, size in ((1, height), (2, width)):
         n = y.shape[axis]
-        if not align_corners and size % n == 0:
+        if size == n or (size % n == 0 and not align_corners):
             y = _multiplied(y, axis, size // n)
         else:
             subscripts = "mn,bnwc->bmwc" if axis == 1 else "mn,bhnc->bhmc"
@@ -217,7 +217,7 @@ def _multiplied(x: Array, axis: int, factor: int) -> Array:
     before = jnp.concatenate([ends[0], lax.slice_in_dim(x, 0, -1, axis=axis)], axis)
     after = jnp.concatenate([lax.slice_in_dim(x, 1, None, axis=axis), ends[1]], axis)
     places = [(r + 0.5) / factor - 0.5 for r in range(factor)]  # from the old pixel's centre, in old pixels
-    parts = [(1 - abs(at)) * x + abs(at) * (before if at < 0 else after) for at in places]
+    parts = [(1 - abs(at)) * x + abs(at) * (before if at < 0 else after) if at else x for at in places]
     return jnp.stack(parts, axis + 1).reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :])
 
 

@@ -1,11 +1,13 @@
 """The five up-samplings: worked examples by hand, exact adjoints, and what each promises of its result."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 
+from cvjax import describe
 from cvjax.ops import upsample
 from cvjax.ops.upsample import (
     bed_of_nails,
@@ -28,7 +30,7 @@ def plane(rows):
 
 
 def normal(seed, shape, dtype="float32"):
-    return jax.random.normal(jax.random.key(seed), shape).astype(dtype)
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), dtype)
 
 
 def dot(a, b):
@@ -92,11 +94,16 @@ LINEAR = {
 @pytest.mark.parametrize("name", LINEAR)
 @pytest.mark.parametrize("size", [(5, 4), (1, 1)])
 def test_adjoint(name, size):
+    @jax.jit
+    def all_three(x, y):
+        up, back = jax.vjp(LINEAR[name], x)
+        return up, back(y)[0], jax.linear_transpose(LINEAR[name], x)(y)[0]
+
     x = normal(0, (2, *size, 3))
-    up, back = jax.vjp(LINEAR[name], x)
-    y = normal(1, up.shape)
-    np.testing.assert_allclose(dot(up, y), dot(x, back(y)[0]), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(jax.linear_transpose(LINEAR[name], x)(y)[0], back(y)[0], rtol=1e-6)
+    y = normal(1, jax.eval_shape(LINEAR[name], x).shape)
+    up, back, transposed = all_three(x, y)
+    np.testing.assert_allclose(dot(up, y), dot(x, back), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(transposed, back, rtol=1e-6)
 
 
 def test_adjoint_of_nearest_sums_blocks_and_that_of_nails_takes_corners():
@@ -106,44 +113,50 @@ def test_adjoint_of_nearest_sums_blocks_and_that_of_nails_takes_corners():
     np.testing.assert_array_equal(jax.vjp(lambda x: bed_of_nails(x, 2), x)[1](g)[0], g[:, ::2, ::2])
 
 
-@pytest.mark.parametrize("size", [1, 2, 3])
-@pytest.mark.parametrize("shape", [(2, 6, 6, 3), (1, 7, 11, 2), (1, 3, 4, 1)])
-def test_unpooling_is_the_adjoint_of_picking_the_maxima(size, shape):
+@pytest.mark.parametrize(("shape", "size"), [((2, 6, 6, 3), 2), ((1, 7, 11, 2), 2), ((1, 7, 11, 2), 3), ((1, 3, 4, 1), 1)])
+def test_unpooling_is_the_adjoint_of_picking_the_maxima(shape, size):
     """<maxima of x, y> = <x, unpooled y>, and the gradients of pooling and unpooling are each other."""
-    x = normal(0, shape)
-    (maxima, switches), back = jax.vjp(lambda x: max_pool_with_switches(x, size), x)
-    y = normal(1, maxima.shape)
-    unpooled, pick = jax.vjp(lambda y: max_unpool(y, switches, *shape[1:3], size), y)
+
+    @jax.jit
+    def both(x, y):
+        maxima, back, switches = jax.vjp(lambda x: max_pool_with_switches(x, size), x, has_aux=True)
+        unpooled, pick = jax.vjp(lambda y: max_unpool(y, switches, *shape[1:3], size), y)
+        return maxima, unpooled, back(y)[0], pick(x)[0]
+
+    x, y = normal(0, shape), normal(1, (shape[0], shape[1] // size, shape[2] // size, shape[3]))
+    maxima, unpooled, back, picked = both(x, y)
     np.testing.assert_allclose(dot(maxima, y), dot(x, unpooled), rtol=1e-5)
-    np.testing.assert_array_equal(back((y, np.zeros(switches.shape, jax.dtypes.float0)))[0], unpooled)
-    np.testing.assert_array_equal(pick(x)[0], maxima)
+    np.testing.assert_array_equal(back, unpooled)
+    np.testing.assert_array_equal(picked, maxima)
 
 
 @pytest.mark.parametrize("case", KERNELS, ids=str)
-@pytest.mark.parametrize("size", [(5, 4), (4, 7)])
-def test_true_gradient_is_the_adjoint_of_the_convolution_by_the_same_kernel(case, size):
+def test_true_gradient_is_the_adjoint_of_the_convolution_by_the_same_kernel(case):
     k, stride, pad, output_pad = case
-    kernel, y = normal(0, (k, k, 3, 2)), normal(1, (2, *size, 2))
-    up = true_gradient(y, kernel, stride, pad, output_pad)
-    x = normal(2, up.shape)
-    below = lax.conv_general_dilated(x, kernel, (stride, stride), [(pad, pad)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    assert below.shape == y.shape
+
+    @jax.jit
+    def both(x, y, kernel):
+        below = lax.conv_general_dilated(x, kernel, (stride, stride), [(pad, pad)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return below, true_gradient(y, kernel, stride, pad, output_pad)
+
+    x, y = normal(2, (2, *(output_size(n, *case) for n in (5, 4)), 3)), normal(1, (2, 5, 4, 2))
+    below, up = both(x, y, normal(0, (k, k, 3, 2)))
+    assert below.shape == y.shape and up.shape == x.shape
     np.testing.assert_allclose(dot(below, y), dot(x, up), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("case", KERNELS, ids=str)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("case", "dtype"), [*((case, "float32") for case in KERNELS), ((3, 2, 1, 1), "bfloat16")], ids=str)
 def test_derivatives_of_transposed_convolution_are_xlas(case, dtype):
     k, *how = case
     x, kernel = normal(0, (2, 5, 4, 3), dtype), normal(1, (k, k, 3, 2), dtype)
 
     @jax.jit
-    def both(g):
+    def both(x, kernel, g):
         pulled = (jax.vjp(lambda x, kernel, f=f: f(x, kernel, *how), x, kernel) for f in (upsample._fast, upsample._plain))
         return [(y, *back(g)) for y, back in pulled]
 
     g = normal(2, (2, *(output_size(n, k, *how) for n in (5, 4)), 2), dtype)
-    for ours, theirs in zip(*both(g), strict=True):
+    for ours, theirs in zip(*both(x, kernel, g), strict=True):
         assert ours.dtype == theirs.dtype == jnp.dtype(dtype)
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4 if dtype == "float32" else 0.3)
 
@@ -157,9 +170,10 @@ def test_it_adds_copies_of_the_kernel(case):
     x, kernel = normal(0, (1, 4, 5, 3)), normal(1, (k, k, 3, 2))
     whole = np.zeros((4 * stride + k + output_pad, 5 * stride + k + output_pad, 2))
     for m, n in np.ndindex(4, 5):
-        whole[m * stride : m * stride + k, n * stride : n * stride + k] += np.einsum("i,acio->aco", x[0, m, n], kernel)
+        whole[m * stride : m * stride + k, n * stride : n * stride + k] += np.einsum("i,acio->aco", np.asarray(x)[0, m, n], kernel)
     p, q = (output_size(n, *case) for n in (4, 5))
-    np.testing.assert_allclose(transposed_conv(x, kernel, *case[1:])[0], whole[pad : pad + p, pad : pad + q], rtol=1e-4, atol=1e-4)
+    found = jax.jit(lambda x, kernel: transposed_conv(x, kernel, *case[1:])[0])(x, kernel)
+    np.testing.assert_allclose(found, whole[pad : pad + p, pad : pad + q], rtol=1e-4, atol=1e-4)
 
 
 def test_how_lax_and_flax_write_it():
@@ -204,24 +218,35 @@ def test_impossible_sizes_are_refused(how):
         transposed_conv(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)), *how)
 
 
+def test_described_by_the_products_it_needs():
+    class Up(nn.Module):
+        @nn.compact
+        def __call__(self, inputs, *, train):
+            return {"map": transposed_conv(inputs["image"], self.param("kernel", nn.initializers.ones, (4, 4, 3, 5)), 2, 1)}
+
+    assert describe.multiply_adds(Up(), {"image": jnp.zeros((1, 6, 7, 3))}) == 6 * 7 * 4 * 4 * 3 * 5
+
+
 # ---- pooling and unpooling
 
 
 @pytest.mark.parametrize(("shape", "size"), [((2, 8, 8, 3), 2), ((1, 7, 5, 2), 2), ((1, 9, 11, 2), 3), ((1, 1, 1, 1), 1)])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_pooling_what_was_unpooled(shape, size, dtype):
-    _, switches = max_pool_with_switches(normal(0, shape, dtype), size)
+    pool = jax.jit(max_pool_with_switches, static_argnums=1)
+    _, switches = pool(normal(0, shape, dtype), size)
     y = jnp.abs(normal(1, switches.shape, dtype))
     unpooled = jax.jit(lambda y: max_unpool(y, switches, *shape[1:3], size))(y)
     assert unpooled.shape == shape and unpooled.dtype == y.dtype
-    np.testing.assert_array_equal(max_pool_with_switches(unpooled, size)[0], y)
-    assert jnp.count_nonzero(unpooled) == jnp.count_nonzero(y) <= y.size
+    np.testing.assert_array_equal(pool(unpooled, size)[0], y)
+    assert np.count_nonzero(unpooled) == np.count_nonzero(y) <= y.size
 
 
 def test_switches_are_flat_indices_of_the_whole_map_even_where_rows_are_dropped():
     x = normal(0, (2, 7, 9, 3))
     y, switches = jax.jit(max_pool_with_switches)(x)
-    np.testing.assert_array_equal(jnp.take_along_axis(x.reshape(2, 63, 3), switches.reshape(2, -1, 3), 1).reshape(y.shape), y)
+    flat, places = np.asarray(x).reshape(2, 63, 3), np.asarray(switches).reshape(2, -1, 3)
+    np.testing.assert_array_equal(np.take_along_axis(flat, places, 1).reshape(y.shape), y)
     assert not max_unpool(y, switches, 7, 9)[:, 6:].any()
 
 
