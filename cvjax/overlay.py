@@ -58,8 +58,8 @@ def _entry(draw: ImageDraw.ImageDraw, corner: tuple[int, int], width: int, size:
     """A square of the class's colour as it looks over mid-grey, its name, and flush right its share."""
     (x, y), letters = corner, lettering.font(size)
     left, _, end = text.partition("\t")
-    shade = OPACITY * palette()[number] + (1 - OPACITY) * 127
-    draw.rectangle((x, y, x + size, y + size), fill=tuple(int(c) for c in shade), outline=lettering.INK)
+    red, green, blue = (int(c) for c in OPACITY * palette()[number] + (1 - OPACITY) * 127)
+    draw.rectangle((x, y, x + size, y + size), fill=(red, green, blue), outline=lettering.INK)
     room = width - 2 * size - letters.getlength(end)
     draw.text((x + 1.5 * size, y + size // 2), lettering.fit(left, letters, room), lettering.INK, letters, anchor="lm")
     draw.text((x + width, y + size // 2), end, lettering.INK, letters, anchor="rm")
@@ -81,7 +81,8 @@ def palette() -> np.ndarray:
     colours = np.array([(0, 0, 0), (127, 127, 127), (255, 255, 255), *FIRST, *itertools.product(steps, steps, steps)], float)
     seen = np.stack([_oklab(np.clip(_linear(colours) @ np.array(eye).T, 0, 1)) for eye in EYES])
     bright = seen[0, :, 0] >= DARKEST
-    nearest, chosen = np.full(len(colours), np.inf), []
+    nearest = np.full(len(colours), np.inf)
+    chosen: list[int] = []
     while len(chosen) < 3 + 256:
         given = len(chosen) < 3 + len(FIRST)
         following = len(chosen) if given else int(np.where(bright, nearest, -1).argmax())
