@@ -58,8 +58,8 @@ def _entry(draw: ImageDraw.ImageDraw, corner: tuple[int, int], width: int, size:
     """A square of the class's colour as it looks over mid-grey, its name, and flush right its share."""
     (x, y), letters = corner, lettering.font(size)
     left, _, end = text.partition("\t")
-    shade = OPACITY * palette()[number] + (1 - OPACITY) * 127
-    draw.rectangle((x, y, x + size, y + size), fill=(int(shade[0]), int(shade[1]), int(shade[2])), outline=lettering.INK)
+    red, green, blue = (int(c) for c in OPACITY * palette()[number] + (1 - OPACITY) * 127)
+    draw.rectangle((x, y, x + size, y + size), fill=(red, green, blue), outline=lettering.INK)
     room = width - 2 * size - letters.getlength(end)
     draw.text((x + 1.5 * size, y + size // 2), lettering.fit(left, letters, room), lettering.INK, letters, anchor="lm")
     draw.text((x + width, y + size // 2), end, lettering.INK, letters, anchor="rm")

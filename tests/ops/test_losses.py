@@ -110,7 +110,7 @@ def test_dice_is_finite_and_ignored_pixels_have_no_gradient():
     value, gradient = both(spoilt, labels, counted)
     assert jnp.isfinite(gradient).all() and (gradient[~counted] == 0).all() and (gradient[counted] != 0).any()
     np.testing.assert_allclose(value, both(p, labels, counted)[0], rtol=1e-6)
-    value, gradient = both(jnp.zeros_like(p), labels, counted)  # probabilities of exactly 0, as of a softmax too sharp
+    value, gradient = both(jnp.zeros_like(p), 0 * labels, counted)  # exactly 0, also for absent classes, as of a softmax too sharp
     assert value == 2 and jnp.isfinite(gradient).all()
     for one in (True, False):  # a picture of one pixel, and that ignored
         value, gradient = both(p[:1, :1, :1], labels[:1, :1, :1], jnp.full((1, 1, 1), one))

@@ -24,7 +24,12 @@ COUNTED = (LABELS != 255) & VALID[:, None, None]
 BATCH = {"image": jnp.zeros((B, H, W, 3)), "labels": jnp.asarray(LABELS), "valid": jnp.asarray(VALID)}
 BORDERS = {**BATCH, "weights": jnp.asarray(RNG.random((B, H, W)) * 10, jnp.float32)}
 SETTINGS = pytest.mark.parametrize(
-    ("settings", "batch"), [({}, BATCH), ({"class_weights": (1.0, 0.0, 2.5, 0.5), "dice": 0.5}, BATCH), ({"dice": 2.0}, BORDERS)]
+    ("settings", "batch"),
+    [
+        ({}, BATCH),
+        ({"class_weights": (1.0, 0.0, 2.5, 0.5), "dice": 0.5}, BATCH),
+        ({"class_weights": (2.0, 1.0, 0.5, 3.0), "dice": 2.0}, BORDERS),
+    ],
 )
 INFO = types.SimpleNamespace(classes=("sky", "road", "car", "bicyclist"))
 
