@@ -5,7 +5,7 @@ with what the encoder has learned. AdamW with the paper's moments, padded crops 
 
 Run:      python launch.py train --config=experiments/mae_cifar10.py --workdir=runs/mae
           python launch.py train --config=experiments/vit_cifar10.py:position=sincos_2d --init=runs/mae --workdir=runs/vit_from_mae
-Expected: not run in full here; experiments/comparisons/masked_pretraining.py fine-tunes from shorter runs
+Expected: not run in full here; experiments/comparisons/masked_pretraining.py fine-tunes from runs of 3 epochs
 Smoke:    python launch.py train --config=experiments/mae_cifar10.py:smoke --workdir=runs/mae_smoke
 """
 

@@ -7,6 +7,7 @@ the 6 blocks of experiments/mae_cifar10.py, 400 epochs without labels, 8,000 ste
 
 Run:      python launch.py compare --study=experiments/comparisons/masked_pretraining.py:small,encoders --workdir=runs/encoders
           python launch.py compare --study=experiments/comparisons/masked_pretraining.py:small,of=runs/encoders --workdir=runs/pretraining
+Result:   450 labels 34.5 % from nothing, 38.3 % pre-trained; 4,500: 37.3 and 40.7 %; 60 CPU-minutes; docs/results/masked_pretraining.md
 """
 
 from pathlib import Path

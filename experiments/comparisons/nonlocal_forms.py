@@ -6,6 +6,8 @@ of as many parameters, and without anything: do two signs in opposite corners lo
 any size.
 
 Run:      python launch.py compare --study=experiments/comparisons/nonlocal_forms.py --workdir=runs/nonlocal_forms
+Result:   50.0 % without, 49.8 % with a convolution, 99.9 % embedded Gaussian, 99.7 % SAGAN; the other forms between 50 and 100 % by
+          seed; 100 CPU-minutes; docs/results/nonlocal_forms.md
 """
 
 from cvjax.config import load

@@ -23,7 +23,7 @@ TOKENS = jax.random.randint(jax.random.key(0), (6, 20), 0, 7)
 def test_only_what_was_hidden_is_learned_from():
     valid = jnp.arange(6) < 4
     batch = {"tokens": TOKENS, "valid": valid}
-    given = masked_modelling.inputs(batch, jax.random.key(1), INFO)
+    given = masked_modelling.inputs(batch, jax.random.split(jax.random.key(1), 6), INFO)
     logits = jax.random.normal(jax.random.key(2), (6, 20, 8))
     loss = lambda x: masked_modelling.loss({"logits": x}, batch | given)["loss"]  # noqa: E731
     touched = np.abs(jax.grad(lambda x: loss(x).sum)(logits)).sum(-1) > 0
@@ -35,7 +35,7 @@ def test_only_what_was_hidden_is_learned_from():
 
 
 def test_the_mask_is_a_token_of_its_own():
-    given = masked_modelling.inputs({"tokens": jnp.tile(TOKENS, (200, 1))}, jax.random.key(1), INFO)
+    given = masked_modelling.inputs({"tokens": jnp.tile(TOKENS, (200, 1))}, jax.random.split(jax.random.key(1), 1200), INFO)
     assert masked_modelling.fields(INFO) == {"num_classes": 8} and causal_modelling.fields(INFO) == {"num_classes": 7}
     share = float((given["tokens"] == 7)[given["masked"]].mean())
     assert share == pytest.approx(0.8, abs=3 * (0.16 / int(given["masked"].sum())) ** 0.5)
