@@ -3,8 +3,8 @@
     python benchmarks/upsample.py --torch_python=PYTHON [--maps=unpool,transposed2,transposed4,bilinear] [--rounds=10] [--steps=4]
 
 unpool: 8 maps of 64x64, 128 channels, doubled; transposed2, transposed4: 8 maps of 32x32, 256 -> 128 channels, 2x2 and 4x4 (pad 1)
-kernels, stride 2; bilinear: as unpool. Each half of each map is a process of its own; they take turns, `--steps` passes at a time. cvjax
-runs as under the launcher (one JAX device per core), torch with one thread per core. Printed: torch's time over cvjax's, round by round,
+kernels, stride 2; bilinear: as unpool. Each half of each map is a process of its own; they take turns, `--steps` passes at a time; cvjax
+as under the launcher (one JAX device per core), torch with one thread per core. Printed: torch's time over cvjax's, round by round,
 median (range), and the best seconds of each.
 """
 
