@@ -18,7 +18,7 @@ def training(e: Experiment, start: int, report: Callable[[dict[str, str]], None]
     """
     if e.loading.cache == "device":
         pixels = e.pixels and dataclasses.replace(e.pixels, crop_fraction=1.0)
-        squares = host_eval(pixels)  # what host_train makes without a random crop
+        squares = host_eval(pixels, e.info)  # what host_train makes without a random crop
         rows, unreadable = _pipeline.whole(e.splits["train"], squares, e.loading.workers, e.loading.unreadable)
         report(unreadable)
         whole = parallel.replicate(rows)
@@ -26,7 +26,7 @@ def training(e: Experiment, start: int, report: Callable[[dict[str, str]], None]
             yield whole
     with _pipeline.train_batches(
         e.splits["train"],
-        host_train(e.pixels, e.augment),
+        host_train(e.pixels, e.augment, e.info),
         batch_size=e.loading.batch_size,
         seed=e.seed,
         start_step=start,

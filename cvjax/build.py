@@ -254,6 +254,10 @@ def _check(experiment: Experiment) -> None:
         raise UserError("config.augment is for pictures, and the data are text; set augment={}")
     if e.loading.cache == "device" and e.augment.on_host:
         raise UserError("config.augment.crop='resized' and randaugment work on the host: set config.data.cache='none'")
+    if e.info.task == "segmentation":
+        _check_planes(e)
+    elif (e.augment.zoom, e.augment.rotate, e.augment.elastic, e.augment.photometric) != ((1.0, 1.0), 0.0, 0.0, 0.0):
+        raise UserError("config.augment: zoom, rotate, elastic and photometric are for pictures with label maps")
     if e.fitted and training:
         _check_fitted(e)
     rows = batch // jax.device_count() // e.training.accumulate
@@ -265,6 +269,15 @@ def _check_times(e: Experiment) -> None:
     named = ("log_every", "eval_every", "checkpoint_every")
     for name in (*([] if e.fitted else ["duration"]), *named, *(["patience"] if e.training.patience else [])):
         e.steps(name)
+
+
+def _check_planes(e: Experiment) -> None:
+    """What pictures with label maps have no use for. Raises UserError."""
+    if e.loading.cache == "device":
+        raise UserError("config.data.cache='device' holds pictures of one size, and those with label maps are cut anew: set it to 'none'")
+    if e.augment.crop != "none" or e.augment.randaugment or e.augment.mixup or e.augment.cutmix:
+        raise UserError("config.augment: crop, randaugment, mixup and cutmix are for labels of whole pictures; have: flip, erase, zoom, "
+                        "rotate, elastic, photometric")  # fmt: skip
 
 
 def _check_fitted(e: Experiment) -> None:

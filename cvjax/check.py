@@ -64,7 +64,7 @@ def _shapes(e: Experiment, state: State, optimiser: Any, schedule: Callable, say
     for split in (name for name in ("val", "test") if name in e.splits):
         readable(e, split, seconds=20)
         with _pipeline.eval_batches(
-            e.splits[split], host_eval(e.pixels), batch_size=e.loading.batch_size, workers=e.loading.workers
+            e.splits[split], host_eval(e.pixels, e.splits[split].info), batch_size=e.loading.batch_size, workers=e.loading.workers
         ) as batches:
             batch = parallel.shard(next(batches))
         terms, _ = jax.eval_shape(parallel.per_device(step.evaluation(e, e.task.decode), (None, 0)), state, batch)
@@ -179,7 +179,7 @@ def _evaluated(e: Experiment, terms: Iterable[str]) -> list[str]:
 
 def _measures(e: Experiment) -> set[str]:
     """The metrics that a run of `e` can be compared by; one picture is read for the shapes."""
-    with _pipeline.eval_batches(e.splits["val"], host_eval(e.pixels), batch_size=1) as batches:
+    with _pipeline.eval_batches(e.splits["val"], host_eval(e.pixels, e.splits["val"].info), batch_size=1) as batches:
         picture = next(batches)
     variables = jax.eval_shape(lambda: e.model.init(jax.random.key(0), e.blank(), train=False))
 

@@ -120,10 +120,13 @@ def _dot(eqn: JaxprEqn) -> int:
 
 
 def _convolution(eqn: JaxprEqn) -> int:
-    """Outputs x the weights each one sees: k x k x i / groups, all of a kernel but its output channels."""
+    """Outputs x the weights each one sees: k x k x i / groups, all of a kernel but its output channels.
+
+    A transposed convolution's see zeros between the pixels of its input, which do not count.
+    """
     kernel = _array(eqn.invars[1]).shape
     outputs = kernel[eqn.params["dimension_numbers"].rhs_spec[0]]
-    return _array(eqn.outvars[0]).size * math.prod(kernel) // outputs
+    return _array(eqn.outvars[0]).size * math.prod(kernel) // outputs // math.prod(eqn.params["lhs_dilation"])
 
 
 def _turns(eqn: JaxprEqn) -> int:

@@ -57,8 +57,9 @@ class Evaluator:
             yield from self._kept[split]
             return
         kept = []
+        source = self.e.splits[split]
         with _pipeline.eval_batches(
-            self.e.splits[split], host_eval(self.e.pixels), batch_size=self.e.loading.batch_size, workers=self.e.loading.workers,
+            source, host_eval(self.e.pixels, source.info), batch_size=self.e.loading.batch_size, workers=self.e.loading.workers,
             process_index=jax.process_index(), process_count=jax.process_count(),
         ) as batches:  # fmt: skip
             for batch in batches:

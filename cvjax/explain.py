@@ -107,5 +107,5 @@ def _view(e: Experiment, record: dict) -> np.ndarray:
     assert e.pixels is not None  # of which `predict.finished` has made sure
     height, width = record["image"].size
     size = min(TILE, max(e.pixels.size, int(min(height, width) * e.pixels.crop_fraction)))
-    view = np.broadcast_to(host_eval(replace(e.pixels, size=size))(record)["image"], (size, size, 3))
+    view = np.broadcast_to(host_eval(replace(e.pixels, size=size), e.info)(record)["image"], (size, size, 3))
     return np.asarray(Image.fromarray(view).resize((TILE, TILE), Image.Resampling.NEAREST))

@@ -48,7 +48,11 @@ def update(e: Experiment, fit: Callable) -> Callable:
 def examples(e: Experiment) -> Iterator[dict]:
     """The training split once, in its order, normalised; `valid` is False where the last batch is filled up."""
     with _pipeline.eval_batches(
-        e.splits["train"], host_eval(e.pixels), batch_size=e.loading.batch_size, workers=e.loading.workers, unreadable=e.loading.unreadable
+        e.splits["train"],
+        host_eval(e.pixels, e.info),
+        batch_size=e.loading.batch_size,
+        workers=e.loading.workers,
+        unreadable=e.loading.unreadable,
     ) as batches:
         for batch in batches:
             seen = device_eval(jax.tree.map(jnp.asarray, batch), e.pixels)

@@ -14,9 +14,7 @@ PAPER, BAR, INK = (255, 255, 255), (198, 219, 239), (31, 35, 40)
 
 def scores(image: np.ndarray, lines: Sequence[tuple[str, float]]) -> np.ndarray:
     """`image` (uint8 h w 1 or 3) over one line for each (name, probability), the first one larger; uint8 h w 3."""
-    picture = Image.fromarray(np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3))))
-    factor = max(1, min(-(-SMALLEST // min(picture.size)), LARGEST // max(picture.size)))
-    picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    picture = enlarged(image)
     size = max(13, min(picture.size) // 18)
     sizes = [round(1.3 * size), *[size] * (len(lines) - 1)]
     tops = np.cumsum([picture.height + size // 3, *[round(1.5 * s) for s in sizes]])
@@ -25,6 +23,13 @@ def scores(image: np.ndarray, lines: Sequence[tuple[str, float]]) -> np.ndarray:
     for (name, probability), top, points in zip(lines, tops, sizes, strict=False):
         _line(ImageDraw.Draw(sheet), name, probability, int(top), points)
     return np.asarray(sheet)
+
+
+def enlarged(image: np.ndarray) -> Image.Image:
+    """A picture (uint8 h w 1 or 3) in colour, by a whole factor at least SMALLEST wide and high unless longer than LARGEST."""
+    picture = Image.fromarray(np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3))))
+    factor = max(1, min(-(-SMALLEST // min(picture.size)), LARGEST // max(picture.size)))
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
 
 def _line(draw: ImageDraw.ImageDraw, name: str, probability: float, top: int, points: int) -> None:

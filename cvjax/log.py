@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import jax
 
-PERCENT = ("top1", "top5", "mAP", "f1", "accuracy", "mIoU")
+PERCENT = ("top1", "top5", "mAP", "f1", "accuracy", "mIoU", "fwIoU", "pixel_acc", "mean_acc", "boundary_F1")
 
 
 def screen(name: str, value: float) -> str:
@@ -28,7 +28,8 @@ def screen(name: str, value: float) -> str:
 
 
 def summary(values: dict[str, float]) -> str:
-    """Metrics by split: "test: loss 0.12  top1 97.2%   val: loss 0.13"."""
+    """Metrics by split: "test: loss 0.12  top1 97.2%   val: loss 0.13"; without the IoU of each class, which metrics.jsonl has."""
+    values = {name: value for name, value in values.items() if "/IoU/" not in name}
     splits = dict.fromkeys(name.partition("/")[0] for name in values)
     return "   ".join(f"{split}: " + "  ".join(screen(n, v) for n, v in values.items() if n.startswith(f"{split}/")) for split in splits)
 

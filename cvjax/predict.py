@@ -4,6 +4,7 @@ import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -75,7 +76,7 @@ def draw_each(e: Experiment, state: State, files: list[tuple[Path, str]], out: P
     table: file in `out` that gets a line of JSON a picture: its file, its drawing, its best classes and their probabilities.
     draw: `draw(record, example, row, path)` of what was read, what the network sees of it, and what `task.decode` makes of its outputs.
     """
-    see, prepare = step.forward(e), host_eval(e.pixels)
+    see, prepare = step.forward(e), host_eval(e.pixels, replace(e.info, largest=None))
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -94,7 +95,9 @@ def draw_each(e: Experiment, state: State, files: list[tuple[Path, str]], out: P
             rows, metrics = jax.device_get(see(state, example["image"][None]))
             if told := unfinished(metrics):
                 print(f"warning: {file}: {told}", file=sys.stderr)
-            row = {key: value[0] for key, value in rows.items()}
+            height, width = record["image"].size
+            planes = example["image"].shape[:2]  # larger than the picture where that is seen as it is
+            row = {key: x[0][:height, :width] if x.shape[1:3] == planes else x[0] for key, x in rows.items()}
             lines.write(json.dumps({"file": str(file), "drawn": name, **e.task.describe(row, e.info)}) + "\n")
             lines.flush()
             draw(record, example, row, out / name)

@@ -2,7 +2,8 @@
 
 The host resizes and crops to one size (and does RandAugment); the device pads, crops, flips, normalises, mixes and erases.
 `config.image` says what a network expects and holds for training, evaluation and prediction; `config.augment` is training only. Of text,
-which has neither, `pixels` is None.
+which has neither, `pixels` is None. Pictures with label maps are cut to `config.image.size` for training only: they are evaluated as they
+are, at their own resolution, padded to the largest of the split.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import jax
 import numpy as np
 
 from cvjax.data import _views
+from cvjax.data._source import Info
 from cvjax.errors import UserError
 from cvjax.ops import augment as device
 from cvjax.state import example_keys
@@ -25,7 +27,7 @@ class Pixels:
     """`config.image`: what the network is fed.
 
     Attributes:
-        size: height and width in pixels.
+        size: height and width in pixels; of pictures with label maps, of what is cut out for training.
         channels: 3, or 1 for grey.
         crop_fraction: for evaluation, the centre crop's share of the shorter side (0.875: 256 -> 224); 1 keeps all of it.
         mean, std: per channel, of pixels in 0-1.
@@ -59,6 +61,8 @@ class Augment:
         randaugment: (operations, magnitude 0-30), e.g. (2, 9) (host).
         mixup, cutmix: alpha of the Beta distribution of the share; both set: each pair of examples takes one of them.
         erase: probability of erasing a rectangle.
+        zoom, rotate, elastic, photometric: of pictures with label maps, see `cvjax.data._views.patch` (host): the range of the factor of
+            size, degrees to either side, pixels of U-Net's elastic deformation, strength of changes of colour.
     """
 
     crop: str = "none"
@@ -69,13 +73,19 @@ class Augment:
     mixup: float = 0.0
     cutmix: float = 0.0
     erase: float = 0.0
+    zoom: tuple = (1.0, 1.0)
+    rotate: float = 0.0
+    elastic: float = 0.0
+    photometric: float = 0.0
 
     def __post_init__(self) -> None:
         if self.crop not in ("resized", "pad", "none"):
             raise UserError(f"config.augment.crop is '{self.crop}'; have: resized, pad, none")
-        for name in ("mixup", "cutmix", "erase", "pad"):
+        for name in ("mixup", "cutmix", "erase", "pad", "rotate", "elastic", "photometric"):
             if getattr(self, name) < 0:
                 raise UserError(f"config.augment.{name} is {getattr(self, name)}; it must not be negative")
+        if len(self.zoom) != 2 or not 0 < self.zoom[0] <= self.zoom[1]:
+            raise UserError(f"config.augment.zoom is {self.zoom}; it is a range of factors of the size, such as (0.5, 2.0)")
         if self.erase > 1:
             raise UserError(f"config.augment.erase is {self.erase}; it is a probability")
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] <= 1:
@@ -91,18 +101,23 @@ class Augment:
         return self.crop == "resized" or bool(self.randaugment)
 
 
-def host_train(pixels: Pixels | None, augment: Augment) -> Callable[[dict, np.random.Generator], dict]:
+def host_train(pixels: Pixels | None, augment: Augment, info: Info) -> Callable[[dict, np.random.Generator], dict]:
     """(record, rng) -> example of the network's size, uint8; what the pipeline's workers run while training. Text stays as it is."""
     if pixels is None:
         return _views.text
+    if info.task == "segmentation":
+        return partial(_views.patch, size=pixels.size, channels=pixels.channels, zoom=augment.zoom, rotate=augment.rotate,
+                       elastic=augment.elastic, photometric=augment.photometric)  # fmt: skip
     return partial(_views.training, size=pixels.size, channels=pixels.channels, crop=augment.crop, scale=augment.scale,
                    randaugment=augment.randaugment)  # fmt: skip
 
 
-def host_eval(pixels: Pixels | None) -> Callable[[dict], dict]:
-    """record -> example of the network's size, uint8, the same every time."""
+def host_eval(pixels: Pixels | None, info: Info) -> Callable[[dict], dict]:
+    """record -> example of the network's size, uint8, the same every time; with a label map, of the size of the largest."""
     if pixels is None:
         return _views.text
+    if info.task == "segmentation":
+        return partial(_views.canvas, size=info.largest, channels=pixels.channels)
     return partial(_views.evaluation, size=pixels.size, channels=pixels.channels, crop_fraction=pixels.crop_fraction)
 
 

@@ -106,7 +106,7 @@ def keep_predictions(folder: Path, e: Experiment, split: str, rows: dict[str, np
     wrong = [i for i, (_, right) in enumerate(said) if right is False][: PICTURES // 3]
     shown = (wrong + [i for i in range(len(said)) if i not in wrong])[:PICTURES]
     prediction_grid(
-        [source[i]["image"] for i in shown],
+        [e.task.panel(source[i]["image"], {name: x[i] for name, x in rows.items()}, source.info) for i in shown],
         [said[i][0] for i in shown],
         [said[i][1] for i in shown],
         folder / "images" / f"{name or 'predictions'}.png",

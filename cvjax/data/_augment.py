@@ -1,9 +1,9 @@
 """Host-side geometry: crop, resize, flip one example, with everything that lives in its plane.
 
 An example is a dict: `image` (uint8 h w c, or `Encoded`) and, when present, `boxes` (float32 n 4, xyxy in pixels),
-`masks` (n h w) and `labels` (h w). All geometry is composed of three primitives, `_crop`, `_scale` and `_mirror`, that
-carry them all. Boxes are clipped to the picture and keep their number and order: dropping those that are left without
-area is the task's.
+`masks` (n h w), `labels` and `weights` of their pixels (h w). All geometry is composed of three primitives, `_crop`,
+`_scale` and `_mirror`, that carry them all. Boxes are clipped to the picture and keep their number and order: dropping
+those that are left without area is the task's.
 
 A function that shrinks chooses its region from the header of an encoded image and decodes no more than it needs.
 """
@@ -21,6 +21,7 @@ cv2.setNumThreads(0)  # the pipeline has its own workers; OpenCV's threads insid
 
 Example = dict[str, Any]
 Size = int | tuple[int, int]
+MAPS = ("labels", "weights")  # one value a pixel
 
 
 def resize(example: Example, size: Size, enlarge: str = "linear") -> Example:
@@ -147,9 +148,7 @@ def _crop(example: Example, top: int, left: int, height: int, width: int) -> Exa
         out["boxes"] = np.clip(shifted, 0, np.array([width, height, width, height], np.float32))
     if "masks" in example:
         out["masks"] = example["masks"][:, rows, columns]
-    if "labels" in example:
-        out["labels"] = example["labels"][rows, columns]
-    return out
+    return out | {key: example[key][rows, columns] for key in MAPS if key in example}
 
 
 def _scale(example: Example, height: int, width: int, enlarge: str = "linear") -> Example:
@@ -167,7 +166,7 @@ def _scale(example: Example, height: int, width: int, enlarge: str = "linear") -
 
 
 def _scale_fields(example: Example, old: tuple[int, int], new: tuple[int, int]) -> Example:
-    """Boxes, masks and label maps (nearest pixel) of a picture that was resized from `old` to `new`."""
+    """Boxes, masks, label maps and weights (nearest pixel) of a picture that was resized from `old` to `new`."""
     out = {}
     rows = ((np.arange(new[0]) + 0.5) * old[0] / new[0]).astype(int)
     columns = ((np.arange(new[1]) + 0.5) * old[1] / new[1]).astype(int)
@@ -175,9 +174,7 @@ def _scale_fields(example: Example, old: tuple[int, int], new: tuple[int, int]) 
         out["boxes"] = example["boxes"] * np.array([new[1] / old[1], new[0] / old[0]] * 2, np.float32)
     if "masks" in example:
         out["masks"] = example["masks"][:, rows[:, None], columns]
-    if "labels" in example:
-        out["labels"] = example["labels"][rows[:, None], columns]
-    return out
+    return out | {key: example[key][rows[:, None], columns] for key in MAPS if key in example}
 
 
 def _mirror(example: Example) -> Example:
@@ -190,6 +187,4 @@ def _mirror(example: Example) -> Example:
         out["boxes"] = np.stack([width - x1, y0, width - x0, y1], axis=-1)
     if "masks" in example:
         out["masks"] = example["masks"][:, :, ::-1]
-    if "labels" in example:
-        out["labels"] = example["labels"][:, ::-1]
-    return out
+    return out | {key: example[key][:, ::-1] for key in MAPS if key in example}

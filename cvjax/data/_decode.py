@@ -95,6 +95,8 @@ def size(data: bytes) -> tuple[int, int]:
     try:
         if header := _jpeg_header(data):
             height, width, turned = header.height, header.width, _orientation(data, header) >= 5
+        elif _plain_png(data):  # Pillow would decode all of it in search of an orientation
+            width, height, turned = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"), False
         else:
             with Image.open(io.BytesIO(data)) as image:
                 width, height = image.size

@@ -18,12 +18,13 @@ class Info:
     Attributes:
         classes: names, in the order of the contiguous ids 0, 1, ...
         num_examples: of the chosen split or slice.
-        task: what the records are: "classification" (one label), "multilabel" (a multi-hot vector) or "text" (tokens; `classes` is
-            the vocabulary). Tasks say in DATA which of these they take.
+        task: what the records are: "classification" (one label), "multilabel" (a multi-hot vector), "segmentation" (a label map) or
+            "text" (tokens; `classes` is the vocabulary). Tasks say in DATA which of these they take.
         image_size: (height, width) when all images share it, else None.
         original_ids: ids of the classes in the original annotation, where they differ from 0, 1, ...
         ignore: value in label maps that no loss and no metric counts.
         length: tokens of a record of text; 0 for pictures.
+        largest: of segmentation, the largest height and the largest width among the split's images: what evaluation pads to.
     """
 
     classes: tuple[str, ...]
@@ -33,6 +34,7 @@ class Info:
     original_ids: tuple[int, ...] = ()
     ignore: int | None = None
     length: int = 0
+    largest: tuple[int, int] | None = None
 
 
 def _number(index: int) -> str:
@@ -45,7 +47,8 @@ class Source:
 
     Attributes:
         info: facts about the set.
-        read: index -> record, a dict; text has `tokens`, int32. An image is pixels (uint8 h w 3) or `Encoded`, bytes that the pipeline's
+        read: index -> record, a dict; text has `tokens`, int32; a label map is `labels`, uint8 h w, with `weights` of its pixels, float32
+            h w, where the set has them. An image is pixels (uint8 h w 3) or `Encoded`, bytes that the pipeline's
             transform decodes when it knows what it needs of them (see `_augment`).
         name: index -> what to call the record in a message (its file).
         read_many: indices -> records, where a format reads several at once faster than one by one.

@@ -7,7 +7,10 @@ start.
 
 import numpy as np
 
-from cvjax.data import _augment
+from cvjax.data import _augment, _augment_plane
+from cvjax.errors import UserError
+
+STEP = 64  # pixels
 
 
 def training(
@@ -38,3 +41,42 @@ def text(example: dict, rng: np.random.Generator | None = None) -> dict:
 def evaluation(example: dict, *, size: int, channels: int = 3, crop_fraction: float = 1.0) -> dict:
     """The same view every time: shorter side to size / crop_fraction, then the centre."""
     return _augment.to_channels(_augment.center_crop(example, size, crop_fraction), channels)
+
+
+def patch(
+    example: dict,
+    rng: np.random.Generator,
+    *,
+    size: int | tuple[int, int],
+    channels: int = 3,
+    zoom: tuple[float, float] = (1.0, 1.0),
+    rotate: float = 0.0,
+    elastic: float = 0.0,
+    photometric: float = 0.0,
+) -> dict:
+    """A random view of a picture with a label map: resized by a factor in `zoom`, turned by up to `rotate` degrees, bent by `elastic`
+    pixels, a crop of `size`, its colours changed by `photometric`. (1, 1) and 0 leave one out.
+    """
+    if tuple(zoom) != (1, 1):
+        example = _augment_plane.random_scale(example, rng, *zoom)
+    if rotate:
+        example = _augment_plane.rotate(example, rng, rotate)
+    if elastic:
+        example = _augment_plane.elastic(example, rng, elastic)
+    example = _augment_plane.random_crop(example, rng, size)
+    if photometric:
+        example = _augment_plane.photometric(example, rng, photometric)
+    return _augment.to_channels(example, channels)
+
+
+def canvas(example: dict, *, size: tuple[int, int] | None, channels: int = 3) -> dict:
+    """The whole picture at its own resolution, in the top left corner of `size` (height, width) pixels; the rest is ignored.
+
+    Without a size the next multiples of STEP, so that pictures of many sizes come in few.
+    """
+    example = _augment.pixels(example)
+    tall, wide = example["image"].shape[:2]
+    height, width = size or (-(-tall // STEP) * STEP, -(-wide // STEP) * STEP)
+    if tall > height or wide > width:
+        raise UserError(f"it is {tall} x {wide} pixels, more than the {height} x {width} of the largest image of its split")
+    return _augment.to_channels(_augment_plane.pad(example, 0, 0, height, width), channels)

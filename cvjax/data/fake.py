@@ -1,4 +1,5 @@
-"""Made-up pictures and texts that can be learned: the patterns of a picture's classes, and noise; tokens that mostly follow each other.
+"""Made-up pictures and texts that can be learned: the patterns of a picture's classes, and noise; coloured shapes on noise, with their
+label maps; tokens that mostly follow each other.
 
 The same index gives the same example for ever, in every process. For smoke runs and tests.
 """
@@ -8,11 +9,13 @@ from functools import partial
 import cv2
 import numpy as np
 
+from cvjax.data._labels import MOST_CLASSES
 from cvjax.data._source import Info, Source, multi_hot, select
 from cvjax.errors import UserError
 
 TINY = {"split": "train", "size": 8, "num_examples": 20, "num_classes": 3}
-TASKS = ("classification", "multilabel", "text")
+TASKS = ("classification", "multilabel", "segmentation", "text")
+SHAPES = 3  # in a picture of segmentation
 
 
 def load(
@@ -21,7 +24,8 @@ def load(
     """Splits "train" and "val" of `num_examples` examples each; sliced as TFDS does.
 
     Args:
-        task: "classification" (label: class id) or "multilabel" (label: multi-hot float32), or "text".
+        task: "classification" (label: class id), "multilabel" (label: multi-hot float32), "segmentation" (labels: uint8 h w; of the classes
+            the first is the background, the odd ones are discs and the even ones rectangles, each of its own colour), or "text".
         size: of the square pictures, in pixels.
         length: of a text, in tokens.
     """
@@ -35,6 +39,12 @@ def load(
     if task == "text":
         info = Info(tuple(chr(97 + k) for k in range(num_classes)), len(seeds), task, length=length)
         return Source(info, partial(_text, seeds, num_classes, length))
+    if task == "segmentation":
+        if num_classes > MOST_CLASSES:
+            raise UserError(f"config.data.num_classes is {num_classes}; a label map has room for {MOST_CLASSES}")
+        names = ("background", *(f"shape {k}" for k in range(1, num_classes)))
+        info = Info(names, len(seeds), task, (size, size), largest=(size, size))
+        return Source(info, partial(_scene, seeds, _colours(num_classes), size))
     info = Info(tuple(f"class {k}" for k in range(num_classes)), len(seeds), task, (size, size))
     return Source(info, partial(_read, seeds, _patterns(num_classes, size), task))
 
@@ -52,6 +62,29 @@ def _read(seeds: list[int], patterns: np.ndarray, task: str, index: int) -> dict
     image = 128 + patterns[present].sum(0) + rng.normal(0, 16, patterns.shape[1:])
     label = first if task == "classification" else multi_hot(present, len(patterns))
     return {"image": image.clip(0, 255).astype(np.uint8), "label": label}
+
+
+def _colours(num_classes: int) -> np.ndarray:
+    """Grey for the background, hues for the others; float32 k 3."""
+    hues = np.array([[[360 * k / max(1, num_classes - 1), 0.8, 0.9] for k in range(num_classes - 1)]], np.float32)
+    bright = 255 * cv2.cvtColor(hues, cv2.COLOR_HSV2RGB)[0] if num_classes > 1 else np.zeros((0, 3), np.float32)
+    return np.concatenate([np.full((1, 3), 128, np.float32), bright])
+
+
+def _scene(seeds: list[int], colours: np.ndarray, size: int, index: int) -> dict:
+    rng = np.random.default_rng([3, seeds[index]])
+    labels = np.zeros((size, size), np.uint8)
+    kinds = len(colours) - 1
+    for k in range(SHAPES if kinds else 0):
+        kind = 1 + (seeds[index] % kinds if k == SHAPES - 1 else int(rng.integers(kinds)))  # equal shares of those in front
+        x, y = rng.integers(size, size=2).tolist()
+        wide, tall = rng.integers(size // 8, size // 4 + 1, 2).tolist()  # from the middle to the edge
+        if kind % 2:
+            cv2.circle(labels, (x, y), wide, kind, -1)
+        else:
+            cv2.rectangle(labels, (x - wide, y - tall), (x + wide, y + tall), kind, -1)
+    image = colours[labels] + rng.normal(0, 16, (size, size, 3))
+    return {"image": image.clip(0, 255).astype(np.uint8), "labels": labels}
 
 
 def _text(seeds: list[int], num_classes: int, length: int, index: int) -> dict:

@@ -6,51 +6,103 @@ Names, configs, versions, splits and slices are written as TFDS writes them: dat
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cvjax.data import _labels
 from cvjax.data._decode import Encoded
+from cvjax.data._labels import IGNORE, Labelled
 from cvjax.data._source import Info, Source
+from cvjax.data._tfds_masks import MAPS, Maps
 from cvjax.errors import UserError, did_you_mean
 
 
-def load(split: str, *, dataset: str, data_dir: str | None = None) -> Source:
-    """A classification set. Which features are the image and the label comes from the set's `supervised_keys`.
+def load(split: str, *, dataset: str, data_dir: str | None = None, labels: str = "") -> Source:
+    """A classification set: its `supervised_keys` say which features are the image and the label. Or a segmentation set of `_tfds_masks`,
+    whose label maps are all read once, to check them.
+
+    Args:
+        labels: name of the feature that holds label maps, for segmentation on a set that has class labels too: "segmentation_mask" of
+            oxford_iiit_pet. Where there are label maps alone, it can be left out.
 
     Raises:
         UserError: the set is not prepared, or not as array_record (the message holds the command that mends it); a
-            split that it does not have; no image or no class label in it.
+            split that it does not have; no image or no class label in it; label maps that nothing is known of, or that do not fit.
     """
     import tensorflow_datasets as tfds  # takes seconds to import
 
     root = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
     builder = _open(dataset, root)
-    image, label = _features(dataset, builder.info, tfds)
+    maps = _maps(dataset, builder.info, labels, tfds)
+    image, label = ("", "") if maps else _features(dataset, builder.info, tfds)
     records = _records(dataset, builder, split)
     _check_files(builder, split)
-    shape = builder.info.features[image].shape
-    size = (shape[0], shape[1]) if shape[0] and shape[1] else None
-    info = Info(tuple(builder.info.features[label].names), len(records), image_size=size)
     name = partial(_name, dataset, split)
-    return Source(info, partial(_read, records, image, label), name, partial(_read_many, records, image, label))
+    if maps:
+        parse: Callable[[bytes], dict] = partial(_parse_map, maps)
+        info = _survey(maps, records, name)
+    else:
+        parse = partial(_parse, image, label)
+        shape = builder.info.features[image].shape
+        size = (shape[0], shape[1]) if shape[0] and shape[1] else None
+        info = Info(tuple(builder.info.features[label].names), len(records), image_size=size)
+    return Source(info, partial(_read, records, parse), name, partial(_read_many, records, parse))
 
 
-def _read(records: Any, image: str, label: str, index: int) -> dict:
-    return _parse(records[index], image, label)
+def _read(records: Any, parse: Callable[[bytes], dict], index: int) -> dict:
+    return parse(records[index])
 
 
-def _read_many(records: Any, image: str, label: str, indices: Sequence[int]) -> list[dict]:
-    return [_parse(raw, image, label) for raw in records.__getitems__(list(indices))]
+def _read_many(records: Any, parse: Callable[[bytes], dict], indices: Sequence[int]) -> list[dict]:
+    return [parse(raw) for raw in records.__getitems__(list(indices))]
 
 
-def _parse(raw: bytes, image: str, label: str) -> dict:
-    """Two features of a serialized tf.train.Example; TFDS's own reading of all of them takes ten times as long."""
+def _fields(raw: bytes) -> Any:
+    """The features of a serialized tf.train.Example; TFDS's own reading of all of them takes ten times as long."""
     from tensorflow_datasets.proto import tf_example_pb2
 
-    features = tf_example_pb2.Example.FromString(raw).features.feature
-    return {"image": Encoded(features[image].bytes_list.value[0]), "label": features[label].int64_list.value[0]}
+    return tf_example_pb2.Example.FromString(raw).features.feature
+
+
+def _parse(image: str, label: str, raw: bytes) -> dict:
+    fields = _fields(raw)
+    return {"image": Encoded(fields[image].bytes_list.value[0]), "label": fields[label].int64_list.value[0]}
+
+
+def _parse_map(maps: Maps, raw: bytes) -> dict:
+    fields = _fields(raw)
+    numbers = maps.values(fields[maps.labels].bytes_list.value[0])
+    return {"image": Encoded(fields[maps.image].bytes_list.value[0]), "labels": _labels.ids(numbers, maps.table)}
+
+
+def _labelled(maps: Maps, records: Any, index: int) -> Labelled:
+    fields = _fields(records[index])
+    return Labelled(maps.values(fields[maps.labels].bytes_list.value[0]), Encoded(fields[maps.image].bytes_list.value[0]).size)
+
+
+def _survey(maps: Maps, records: Any, name: Callable[[int], str]) -> Info:
+    mend = "the set was prepared from other files than TFDS's own"
+    seen = _labels.survey(len(records), partial(_labelled, maps, records), name, maps.table, maps.classes, mend, blank=True)
+    ignore = IGNORE if (maps.table == IGNORE).any() else None
+    return Info(maps.classes, len(records), "segmentation", seen.image_size, ignore=ignore, largest=seen.largest)
+
+
+def _maps(dataset: str, info: Any, labels: str, tfds: Any) -> Maps | None:
+    """The set's label maps, when they are asked for by name or are the only labels there."""
+    maps = MAPS.get(info.name)
+    if labels and (maps is None or labels != maps.labels):
+        have = ", ".join(f"{name} ({known.labels})" for name, known in MAPS.items())
+        raise UserError(
+            f"data.labels: no class list is known for '{labels}' of '{dataset}'; have: {have}; data 'masks' reads a folder of PNGs"
+        )
+    if maps is None or (not labels and any(isinstance(feature, tfds.features.ClassLabel) for feature in info.features.values())):
+        return None
+    lacking = [name for name in (maps.image, maps.labels) if name not in info.features]
+    if lacking:
+        raise UserError(f"'{dataset}' has no feature '{lacking[0]}'; has: {', '.join(info.features)}; choose a config that has label maps")
+    return maps
 
 
 def _name(dataset: str, split: str, index: int) -> str:

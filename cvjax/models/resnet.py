@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -83,23 +83,26 @@ class Model(nn.Module):
     dtype: DTypeLike = "float32"
 
     @nn.compact
-    def __call__(self, inputs: dict, *, train: bool, blocks: tuple[int, ...] | None = None, after: Callable | None = None) -> dict:
-        """inputs["image"]: float b h w c, normalised. Returns the maps "stem", "stage1", ... (b h w c, `dtype`), the
-        averages "features" (b c, float32) and "logits" (b k, float32).
+    def __call__(
+        self, inputs: dict, *, train: bool, blocks: tuple[int, ...] | None = None, after: Callable | None = None, coarsest: int = 32
+    ) -> dict:
+        """inputs["image"]: float b h w c, normalised. Returns the maps "stem_conv", "stem", "stage1", ... (b h w c, `dtype`), the
+        averages "features" (b c, float32) and, where there are classes, "logits" (b k, float32).
 
-        Another network made of this one says how many `blocks` a stage has, and what stands `after` a stage: `after(stage, x)` is its map.
+        Another network made of this one says how many `blocks` a stage has, what stands `after` a stage (`after(stage, x)` is its map),
+        and how many pixels of the image the `coarsest` map may have to one of its own: what would stride beyond that is dilated instead.
         """
         variant, option = self._choices()
         variant = variant._replace(blocks=blocks or variant.blocks)
-        out = {"stem": self._stem(jnp.asarray(inputs["image"]), variant, train)}
+        out = self._stem(jnp.asarray(inputs["image"]), variant, train)
         x, active, number = out["stem"], [], 0
-        for stage, count in enumerate(variant.blocks, 1):
+        for stage, (count, (stride, dilations)) in enumerate(zip(variant.blocks, _strides(variant, coarsest), strict=True), 1):
             for block in range(1, count + 1):
                 number += 1
-                stride = 2 if stage > 1 and block == 1 else 1
-                layers = self._layers(variant.width * 2 ** (stage - 1), stride, variant.bottleneck)
+                layers = self._layers(variant.width * 2 ** (stage - 1), stride if block == 1 else 1, variant.bottleneck)
                 kept = stochastic_depth.survival(number, sum(variant.blocks), self.survival, self.drop)
-                x, computed = Block(layers, option, self.zero_init_gamma, kept, self.drop == "sample", self.dtype,
+                rates = dilations if block == 1 else dilations[1:]
+                x, computed = Block(layers, option, self.zero_init_gamma, kept, self.drop == "sample", rates, self.dtype,
                                     name=f"stage{stage}_block{block}")(x, train=train)  # fmt: skip
                 active.append(computed)
             x = after(stage, x) if after else x
@@ -107,7 +110,8 @@ class Model(nn.Module):
         if self.survival < 1 and self.drop != "sample":
             out["metric/active_blocks"] = jnp.stack(active).sum()
         out["features"] = x.mean((1, 2), dtype=jnp.float32)
-        out["logits"] = nn.Dense(self.num_classes, kernel_init=_torch.uniform, name="head")(out["features"])
+        if self.num_classes:
+            out["logits"] = nn.Dense(self.num_classes, kernel_init=_torch.uniform, name="head")(out["features"])
         return out
 
     def _choices(self) -> tuple[Variant, str]:
@@ -133,12 +137,12 @@ class Model(nn.Module):
         variant = VARIANTS[self.variant]
         return variant._replace(width=self.width or variant.width), self.shortcut or variant.shortcut
 
-    def _stem(self, x: Float[Array, "b h w c"], variant: Variant, train: bool) -> Float[Array, "b p q d"]:
-        """3x3 for CIFAR's three stages; 7x7 stride 2 and 3x3 stride 2 max-pooling for ImageNet's four."""
+    def _stem(self, x: Float[Array, "b h w c"], variant: Variant, train: bool) -> dict[str, Float[Array, "b p q d"]]:
+        """3x3 for CIFAR's three stages; 7x7 stride 2 ("stem_conv") and 3x3 stride 2 max-pooling ("stem") for ImageNet's four."""
         imagenet = len(variant.blocks) == 4
         x = Conv(variant.width, 7 if imagenet else 3, 2 if imagenet else 1, dtype=self.dtype, name="stem_conv")(x)
         x = nn.relu(BatchNorm(dtype=self.dtype, name="stem_norm")(x, train=train))
-        return max_pool(x, 3, 2, pad=1) if imagenet else x
+        return {"stem_conv": x, "stem": max_pool(x, 3, 2, pad=1)} if imagenet else {"stem": x}
 
     def _layers(self, width: int, stride: int, bottleneck: bool) -> tuple[tuple[int, int, int], ...]:
         """A block's convolutions as (channels, size, stride): Fig. 5 of the paper, left and right."""
@@ -146,6 +150,20 @@ class Model(nn.Module):
             return (width, 3, stride), (width, 3, 1)
         first, second = (stride, 1) if self.bottleneck == "v1" else (1, stride)
         return (width, 1, first), (width, 3, second), (4 * width, 1, 1)
+
+
+def _strides(variant: Variant, coarsest: int) -> list[tuple[int, tuple[int, int]]]:
+    """Of each stage its first block's stride, and the dilations of its first 3x3 convolution, which would stride, and of the others."""
+    pixels, dilation = 4 if len(variant.blocks) == 4 else 1, 1
+    found = [(1, (1, 1))]
+    for _ in variant.blocks[1:]:
+        if 2 * pixels <= coarsest:
+            pixels *= 2
+            found.append((2, (dilation, dilation)))
+        else:
+            found.append((1, (dilation, 2 * dilation)))
+            dilation *= 2
+    return found
 
 
 class Block(nn.Module):
@@ -156,6 +174,7 @@ class Block(nn.Module):
     zero_init_gamma: bool
     survival: float
     per_sample: bool
+    dilations: tuple[int, ...]  # of the first 3x3 convolution and of the last
     dtype: DTypeLike
 
     @nn.compact
@@ -177,7 +196,9 @@ class Block(nn.Module):
         for i, (channels, size, stride) in enumerate(self.layers, 1):
             last = i == len(self.layers)
             scale = nn.initializers.zeros if last and self.zero_init_gamma else nn.initializers.ones
-            x = Conv(channels, size, stride, conditional=conditional, dtype=self.dtype, name=f"conv{i}")(x)
+            second = i > 1 and self.layers[0][1] > 1  # of two 3x3 convolutions
+            dilation = self.dilations[-1 if second else 0] if size > 1 else 1
+            x = Conv(channels, size, stride, conditional=conditional, dilation=dilation, dtype=self.dtype, name=f"conv{i}")(x)
             x = BatchNorm(dtype=self.dtype, scale_init=scale, name=f"norm{i}")(x, train=train)
             x = x if last else nn.relu(x)
         return x
@@ -231,7 +252,7 @@ PUBLISHED = {
 }
 
 
-def reference_name(path: str, model: Model) -> str:
+def reference_name(path: str, model: Any) -> str:
     """ "stage2_block1/shortcut_conv/kernel" -> "layer2.0.downsample.0.weight" """
     *module, leaf = path.split("/")
     name = ".".join(module).replace("head", "fc").replace("shortcut_conv", "downsample.0").replace("shortcut_norm", "downsample.1")

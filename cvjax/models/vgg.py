@@ -13,6 +13,7 @@ b batch · h w height, width · c channels · k classes
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -47,8 +48,9 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: dict, *, train: bool) -> dict:
-        """inputs["image"]: float b h w c, normalised, at least 32 x 32. Returns the pooled maps "stage1" to "stage5" (b h w c, `dtype`),
-        the last hidden layer "features" (b c, float32) and "logits" (b k, float32)."""
+        """inputs["image"]: float b h w c, normalised, at least 32 x 32. Returns the stages' maps, "stage1_conv" to "stage5_conv", pooled
+        "stage1" to "stage5" (b h w c, `dtype`), and where there are classes the last hidden layer "features" (b c, float32) and "logits"
+        (b k, float32)."""
         x = jnp.asarray(inputs["image"], self.dtype)
         self._check(x.shape)
         width = self.width or 64
@@ -56,7 +58,10 @@ class Model(nn.Module):
         for stage, count in enumerate(VARIANTS[self.variant], 1):
             for number in range(1, count + 1):
                 x = self._convolve(x, width * min(2 ** (stage - 1), 8), f"{stage}_{number}", train)
-            out[f"stage{stage}"] = x = max_pool(x, 2, 2)
+            out[f"stage{stage}_conv"], x = x, max_pool(x, 2, 2)
+            out[f"stage{stage}"] = x
+        if not self.num_classes:
+            return out
         x = channels_first(adaptive_average_pool(x, 7))
         for name in ("fc6", "fc7"):
             x = nn.relu(nn.Dense(64 * width, dtype=self.dtype, kernel_init=normal, name=name)(x))
@@ -111,7 +116,7 @@ ACCURACY = {"vgg11": 69.020, "vgg13": 69.928, "vgg16": 71.592, "vgg19": 72.376,
 PUBLISHED = {name: (top1, _torch.ONE_CROP) for name, top1 in ACCURACY.items()}
 
 
-def reference_name(path: str, model: Model) -> str:
+def reference_name(path: str, model: Any) -> str:
     """ "conv2_1/kernel" -> "features.5.weight": the place in torchvision's row of convolutions, BatchNorms, ReLUs and poolings."""
     module, leaf = path.split("/")
     if module in HIDDEN:

@@ -5,7 +5,7 @@ example's row in the global batch, so results do not depend on how the batch is 
 draws from its own stream, so one array of keys serves all. Images are uint8 or float32, before or after `normalize`.
 
 b batch · h w pixels · c channels · n objects. What lives in the image's plane rides along through flip and pad_crop:
-`boxes` b n 4 (xyxy, pixels, float32), `masks` b n h w, `labels` b h w.
+`boxes` b n 4 (xyxy, pixels, float32), `masks` b n h w, `labels` b h w, `weights` b h w (of pixels).
 """
 
 import zlib
@@ -88,6 +88,8 @@ def _carry(
     moved = {**batch, "image": plane(batch["image"], fill)}
     if "labels" in batch:
         moved["labels"] = plane(batch["labels"][..., None], ignore)[..., 0]
+    if "weights" in batch:
+        moved["weights"] = plane(batch["weights"][..., None], 0)[..., 0]
     if "masks" in batch:
         moved["masks"] = jnp.moveaxis(plane(jnp.moveaxis(batch["masks"], 1, -1), 0), -1, 1)
     if "boxes" in batch:

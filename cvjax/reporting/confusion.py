@@ -12,6 +12,7 @@ from cvjax.reporting import page, words
 
 CELLS = 20  # up to so many classes the matrix is a table of numbers; above, a picture
 PAIRS = 8
+IGNORE = 255  # in label maps: counts nowhere
 
 
 def sections(workdir: Path, classes: list[str], named: Callable[[str], str]) -> list[page.Markup]:
@@ -23,7 +24,7 @@ def sections(workdir: Path, classes: list[str], named: Callable[[str], str]) -> 
     for path in sorted((workdir / "eval").glob("*.npz")):
         label, prediction = _read(path)
         if label.ndim == 1 and prediction.shape == label.shape and len(label):
-            found.append(_section(named(path.stem), label.astype(int), prediction.astype(int), classes))
+            found.append(_section(named(path.stem), label, prediction, classes))
     return found
 
 
@@ -38,7 +39,10 @@ def counts(workdir: Path, split: str) -> tuple[int, int] | None:
 
 def matrix(label: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
     """Counts, int k k: row true, column predicted."""
-    return np.bincount(label * num_classes + prediction, minlength=num_classes**2).reshape(num_classes, num_classes)
+    parts = range(0, max(len(label), 1), 2**24)  # label maps of many pictures would need eight times their memory at once
+    both = ((label[at : at + 2**24].astype(int), prediction[at : at + 2**24].astype(int)) for at in parts)
+    counts = sum(np.bincount(true * num_classes + said, minlength=num_classes**2) for true, said in both)
+    return np.reshape(counts, (num_classes, num_classes))
 
 
 def pairs(table: np.ndarray) -> list[tuple[int, int, int]]:
@@ -50,9 +54,13 @@ def pairs(table: np.ndarray) -> list[tuple[int, int, int]]:
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and predicted classes, int n; `prediction`, or the first column of `top` (class ids, best first)."""
+    """Labels and predicted classes, int n; `prediction`, or the first column of `top` (class ids, best first). Of label maps the pixels
+    that count."""
     try:
         with open(path, "rb") as file, np.load(file) as arrays:
+            if {"labels", "prediction"} <= set(arrays):
+                labels = arrays["labels"]
+                return labels[labels != IGNORE], arrays["prediction"][labels != IGNORE]
             if "label" not in arrays or not {"top", "prediction"} & set(arrays):
                 return np.zeros((0, 0)), np.zeros(0)  # another task's predictions
             return arrays["label"], arrays["prediction"] if "prediction" in arrays else arrays["top"][:, 0]
@@ -65,7 +73,7 @@ def _section(split: str, label: np.ndarray, prediction: np.ndarray, classes: lis
     names = [*classes, *(str(i) for i in range(len(classes), size))]
     table = matrix(label, prediction, len(names))
     draw = _table if len(names) <= CELLS else _image
-    caption = f"{len(label):,} {split} examples; rows: true class, columns: predicted class"
+    caption = f"{len(label):,} of {split}; rows: true class, columns: predicted class"
     wrong = [(names[true], names[said], count, f"{100 * count / table[true].sum():.1f} %") for true, said, count in pairs(table)]
     most = (
         page.table(["true", "predicted as", "times", "of the class"], wrong, numeric={2, 3}) if wrong else page.element("p", "No mistakes.")

@@ -20,7 +20,7 @@ WORDS = {
 }
 SPLITS = {"val": "validation", "train": "training", "test": "test"}
 FRACTION = re.compile(
-    r"(top\d+|(\w+_)?acc(uracy)?|aAcc|mAcc|error|mAP\w*|AP\w*|AR\d*\w?|mIoU|IoU\w*|[fF]1\w*|precision|recall|[PSR]Q|dice|data_wait)"
+    r"(top\d+|(\w+_)?acc(uracy)?|aAcc|mAcc|error|mAP\w*|AP\w*|AR\d*\w?|(m|fw)?IoU\w*|(\w+_)?[fF]1\w*|precision|recall|[PSR]Q|dice|data_wait)"
 )
 MISSING = "–"
 
@@ -38,7 +38,7 @@ def split(name: str) -> str:
 
 
 def is_fraction(name: str) -> bool:
-    return FRACTION.fullmatch(name.rpartition("/")[2]) is not None
+    return "/IoU/" in name or FRACTION.fullmatch(name.rpartition("/")[2]) is not None  # val/IoU/car: of one class
 
 
 def lower_is_better(name: str) -> bool:

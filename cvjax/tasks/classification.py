@@ -77,6 +77,11 @@ def _over_valid(batch: dict, score) -> tuple[Float32[Array, ""], Float32[Array, 
     return values.sum(), batch["valid"].sum(dtype=jnp.float32)
 
 
+def panel(image: np.ndarray, row: dict, info) -> np.ndarray:
+    """What stands in a sheet of examples over the caption."""
+    return image
+
+
 def caption(row: dict, info) -> tuple[str, bool | None]:
     """What to write under a picture, and whether it is right (None: the truth is not known)."""
     best, confidence = int(row["top"][0]), float(row["confidence"][0])

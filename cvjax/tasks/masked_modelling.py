@@ -70,6 +70,11 @@ def draw(image: np.ndarray, row: dict, info) -> np.ndarray:
     return lettering.scores(image, [("error", float(row["error"]))])
 
 
+def panel(image: np.ndarray, row: dict, info) -> np.ndarray:
+    """What stands in a sheet of examples over the caption."""
+    return image
+
+
 def caption(row: dict, info) -> tuple[str, bool | None]:
     return f"error {float(row['error']):.2f}", None
 

@@ -54,6 +54,11 @@ def draw(image: np.ndarray, row: dict, info) -> np.ndarray:
     return lettering.scores(image, [(info.classes[i], float(row["probability"][i])) for i in shown])
 
 
+def panel(image: np.ndarray, row: dict, info) -> np.ndarray:
+    """What stands in a sheet of examples over the caption."""
+    return image
+
+
 def caption(row: dict, info) -> tuple[str, bool | None]:
     """What to write under a picture, and whether all its labels are right (None: the truth is not known)."""
     found = row["probability"] >= 0.5

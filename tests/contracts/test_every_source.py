@@ -46,6 +46,11 @@ def test_examples(name, task):
             assert found.min() >= 0 and found.max() < len(source.info.classes) and source[i]["characters"] > 0
         else:
             assert found.dtype == np.uint8 and found.ndim == 3 and found.shape[-1] == 3
+        if source.info.task == "segmentation":
+            labels = source[i]["labels"]
+            assert labels.dtype == np.uint8 and labels.shape == found.shape[:2]
+            assert labels[labels != source.info.ignore].max() < len(source.info.classes)
+            assert all(size <= largest for size, largest in zip(labels.shape, source.info.largest, strict=True))
         assert np.array_equal(found, content(source[i])), "the same index gives the same example"
     with pytest.raises(IndexError):
         source[len(source)]

@@ -17,7 +17,7 @@ TASKS = lookup.names("tasks")
 def setting(task, batch_size=16):
     e = build(tiny(task, data={"batch_size": batch_size, "num_examples": 24}))
     state, _, _ = initial_state(e)
-    with _pipeline.eval_batches(e.splits["val"], host_eval(e.pixels), batch_size=16) as batches:
+    with _pipeline.eval_batches(e.splits["val"], host_eval(e.pixels, e.splits["val"].info), batch_size=16) as batches:
         return e, state, next(batches)
 
 
@@ -45,7 +45,7 @@ def spoilt(batch, real):
 @pytest.mark.parametrize("task", TASKS)
 def test_file_is_complete(task):
     file = lookup.find("tasks", task)
-    of_pictures = ("draw", "caption", "describe") if file.DATA != ("text",) else ()
+    of_pictures = ("draw", "panel", "caption", "describe") if file.DATA != ("text",) else ()
     for name in ("NEEDS", "DATA", "TINY", "fields", "inputs", "loss", "derived", "decode", "host_metrics", *of_pictures):
         assert hasattr(file, name), f"tasks/{task}.py has no {name}"
 
@@ -119,6 +119,7 @@ def test_what_is_said_of_a_picture(task):
     row = {name: np.asarray(x[0]) for name, x in rows.items()}
     text, right = e.task.caption(row, e.info)
     assert text and right in (True, False, None)
+    assert e.task.panel(e.splits["val"][0]["image"], row, e.info).dtype == np.uint8
     picture = e.task.draw(e.splits["val"][0]["image"], row, e.info)
     assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[-1] == 3
     assert isinstance(e.task.describe({k: v for k, v in row.items() if k not in ("label", "valid")}, e.info), dict)

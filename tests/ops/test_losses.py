@@ -66,3 +66,52 @@ def test_mixed_labels():
     target = batch["share"][:, None] * multi["label"] + (1 - batch["share"][:, None]) * multi["label2"]
     got = losses.mixed(lambda t: losses.sigmoid_cross_entropy(logits, t), multi)
     np.testing.assert_allclose(got, losses.sigmoid_cross_entropy(logits, target), rtol=1e-5, atol=1e-6)
+
+
+def pixels(b=3, h=4, w=5, k=3, seed=0):
+    """Probabilities, labels and which pixels count: half of them, in the last picture none."""
+    draw = np.random.default_rng(seed)
+    p = np.exp(draw.normal(size=(b, h, w, k))).astype(np.float32)
+    counted = (draw.random((b, h, w)) < 0.5) & (np.arange(b) < b - 1)[:, None, None]
+    return p / p.sum(-1, keepdims=True), draw.integers(0, k, (b, h, w)).astype(np.int32), counted
+
+
+def test_dice_by_hand():
+    p = jnp.array([[[[0.8, 0.2], [0.4, 0.6]]]])  # one picture of two pixels, two classes
+    label, both = jnp.array([[[0, 1]]]), jnp.ones((1, 1, 2), bool)
+    zero, one = 2 * 0.8 / (0.8**2 + 0.4**2 + 1), 2 * 0.6 / (0.2**2 + 0.6**2 + 1)
+    np.testing.assert_allclose(losses.dice(p, label, both), [1 - (zero + one) / 2], rtol=1e-6)
+    first = jnp.array([[[True, False]]])  # of the first pixel alone, and then class 1 is no class of the picture
+    np.testing.assert_allclose(losses.dice(p, label, first), [1 - 2 * 0.8 / (0.8**2 + 1)], atol=1e-6)
+
+
+def test_dice_is_its_formula_over_the_classes_of_each_picture():
+    p, labels, counted = pixels()
+    labels = np.where(np.arange(3)[:, None, None] == 0, labels % 2, labels)  # the first picture has no class 2
+    want = []
+    for i in range(2):
+        q, g = p[i][counted[i]].astype(np.float64), np.eye(3)[labels[i][counted[i]]]
+        ratios = 2 * (q * g).sum(0) / ((q**2).sum(0) + g.sum(0))
+        want.append(1 - ratios[g.any(0)].mean())
+    np.testing.assert_allclose(losses.dice(*map(jnp.asarray, (p, labels, counted))), [*want, 0], rtol=1e-5)
+
+
+def test_dice_of_right_and_wrong():
+    _, labels, counted = (jnp.asarray(x) for x in pixels())
+    for shift, want in ((0, 0.0), (1, 1.0)):
+        p = jax.nn.one_hot((labels + shift) % 3, 3)
+        np.testing.assert_allclose(losses.dice(p, labels, counted), [want, want, 0], atol=1e-6)
+
+
+def test_dice_is_finite_and_ignored_pixels_have_no_gradient():
+    p, labels, counted = (jnp.asarray(x) for x in pixels())
+    spoilt = jnp.where(counted[..., None], p, jnp.nan)
+    both = jax.jit(jax.value_and_grad(lambda *x: losses.dice(*x).sum()))
+    value, gradient = both(spoilt, labels, counted)
+    assert jnp.isfinite(gradient).all() and (gradient[~counted] == 0).all() and (gradient[counted] != 0).any()
+    np.testing.assert_allclose(value, both(p, labels, counted)[0], rtol=1e-6)
+    value, gradient = both(jnp.zeros_like(p), 0 * labels, counted)  # exactly 0, also for absent classes, as of a softmax too sharp
+    assert value == 2 and jnp.isfinite(gradient).all()
+    for one in (True, False):  # a picture of one pixel, and that ignored
+        value, gradient = both(p[:1, :1, :1], labels[:1, :1, :1], jnp.full((1, 1, 1), one))
+        assert jnp.isfinite(gradient).all() and (value > 0) == one == bool((gradient != 0).any())

@@ -7,6 +7,9 @@ import numpy as np
 PLAIN = {"alexnet": 224, "vgg11": 64, "vgg13": 32, "vgg16": 96, "vgg19": 32, "vgg11_bn": 64, "vgg16_bn": 64}  # the images' size
 VITS = [f"vit_{name}_224" for name in ("tiny_patch16", "small_patch16", "base_patch16", "base_patch32", "large_patch16")]
 HYBRIDS = ("vit_small_r26_s32_224", "vit_base_r50_s16_224")
+TRANSPOSED = [(2, 2, 0, 0), (3, 2, 1, 1), (4, 2, 1, 0), (3, 1, 1, 0), (5, 3, 2, 1), (2, 3, 0, 2)]  # kernel, stride, pad, output pad
+RESIZED = [(10, 10), (15, 5), (7, 12), (3, 4), (1, 1)]  # 5x5 pictures to these sizes
+POOLED = [(8, 2), (7, 2), (11, 3)]  # the pictures' size, the windows'
 
 
 def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -32,7 +32,7 @@ def test_same_logits_and_stages_as_torch(name):
     model, variables = loaded(name)
     found = jax.jit(lambda v: model.apply(v, {"image": jnp.asarray(image(SIZE[name]))}, train=False))(variables)
     expected = {key: value for key, value in golden(name).items() if key == "logits" or key == "stem" or key.startswith("stage")}
-    assert set(expected) == {key for key in found if key != "features"}
+    assert set(expected) == set(found) - {"features", "stem_conv"}
     for key, value in expected.items():
         ours = found[key][:, :10] if key == "logits" else found[key][:, :2, :2, :8]
         np.testing.assert_allclose(ours, value, rtol=1e-4, atol=1e-4 * np.abs(value).max(), err_msg=f"{key}; {AGAIN}")

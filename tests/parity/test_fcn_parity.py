@@ -1,0 +1,54 @@
+"""torchvision's fcn_resnet50 and fcn_resnet101 with the same weights: the same scores of every pixel."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from drawn import drawn
+from filled import image
+
+from cvjax import pretrained, transfer
+from cvjax.models import fcn, fcn_resnet, vgg
+
+GOLDEN = np.load(Path(__file__).with_name("fcn.npz"))
+AGAIN = "intended? python tests/parity/make_fcn.py"
+
+
+@pytest.mark.parametrize("name", fcn_resnet.REFERENCES)
+def test_same_scores_as_torchvision(name):
+    arrays = drawn(fcn_resnet.Model(**fcn_resnet.REFERENCES[name]), 32, fcn_resnet.reference_name)
+    model, variables = pretrained.load(name, arrays)
+    assert sum(x.size for x in jax.tree.leaves(variables["params"])) == GOLDEN[f"{name}/parameters"]
+    found = jax.jit(lambda v: model.apply(v, {"image": jnp.asarray(image(75))}, train=False))(variables)
+    for key in ("logits", "auxiliary"):
+        expected = GOLDEN[f"{name}/{key}"]
+        ours = found[key][:, ::7, ::7]
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max(), err_msg=f"{key}; {AGAIN}")
+
+
+def test_weights_without_auxiliary_scores_make_a_network_without(tmp_path):
+    whole = drawn(fcn_resnet.Model(**fcn_resnet.REFERENCES["fcn_resnet50"]), 32, fcn_resnet.reference_name)
+    arrays = {name: value for name, value in whole.items() if not name.startswith("aux_classifier")}
+    model, variables = pretrained.load("fcn_resnet50", arrays)
+    assert not model.auxiliary and not any("auxiliary" in name for name in variables["params"])
+    pretrained.save("fcn_resnet50", variables, tmp_path / "back.npz")
+    back = np.load(tmp_path / "back.npz")
+    assert set(back.files) == set(arrays) and all(np.array_equal(back[name], arrays[name]) for name in arrays)
+
+
+def test_begun_from_torchvisions_vgg(tmp_path):
+    """Its fully-connected layers are our convolutions: of a picture of 224 pixels the middle of fc7's map is what VGG's fc7 says."""
+    image = {"image": jax.random.normal(jax.random.key(1), (1, 224, 224, 3))}
+    source, model = vgg.Model(5, variant=11, width=4), fcn.Model(3, variant=11, width=4)
+    np.savez(tmp_path / "vgg.npz", **drawn(source, 224, vgg.reference_name))
+    params = {}
+    for net in (source, model):
+        blank = jax.jit(lambda x, net=net: net.init(jax.random.key(0), x, train=False)["params"])(image)
+        params[net], _, fresh = transfer.initialise(blank, {}, f"torchvision:{tmp_path / 'vgg.npz'}", net)
+    assert {path.split("/")[1] for path in fresh} == {"head", "score4", "score3", "double4", "double3"}
+    ours, theirs = (
+        jax.jit(lambda p, net=net: net.apply({"params": p}, image, train=False)["features"])(params[net]) for net in (model, source)
+    )
+    np.testing.assert_allclose(ours[0, 3, 3], theirs[0], rtol=1e-4, atol=1e-5)
