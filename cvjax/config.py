@@ -82,7 +82,8 @@ def fake_data(config: ConfigDict) -> ConfigDict:
     if not config.image:
         kind = dict(task="text", length=min(16, config.data.length))
     else:
-        kind = dict(task="multilabel" if config.task.name == "multilabel" else "classification", size=config.image.size)
+        task = config.task.name if config.task.name in ("multilabel", "segmentation") else "classification"
+        kind = dict(task=task, size=config.image.size)
     return ConfigDict(dict(name="fake", train="train", val="val", batch_size=batch, **kind, num_examples=2 * batch, **pipeline))
 
 

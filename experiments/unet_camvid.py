@@ -1,0 +1,19 @@
+"""Street scenes, every pixel one of 11 classes: a small U-Net on CamVid at half resolution (Ronneberger et al. 2015, arXiv:1505.04597).
+"""
+
+from cvjax.config import args, experiment, smoke
+
+
+def get_config(arg=""):
+    a = args(arg, root="camvid", smoke=False)
+    config = experiment(
+        seed=0,
+        task=dict(name="segmentation"),
+        model=dict(name="unet", variant="small", batch_norm=True),
+        data=dict(name="camvid", root=a.root, train="train", val="val", batch_size=8),
+        image=dict(size=160, mean=(0.41, 0.43, 0.43), std=(0.3, 0.3, 0.3)),
+        augment=dict(flip=True, zoom=(0.75, 1.5), photometric=0.3),
+        optim=dict(name="adamw", lr=3e-3, weight_decay=1e-3, schedule="cosine", warmup="1 epochs", clip=1.0),
+        train=dict(duration="24 epochs", log_every="10 steps", eval_every="4 epochs", checkpoint_every="4 epochs", monitor="val/mIoU"),
+    )
+    return smoke(config, variant="tiny") if a.smoke else config

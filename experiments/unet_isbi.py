@@ -1,0 +1,19 @@
+"""Where is membrane, where is cell? U-Net on few slices of an electron microscope (Ronneberger et al. 2015, arXiv:1505.04597).
+"""
+
+from cvjax.config import args, experiment, smoke
+
+
+def get_config(arg=""):
+    a = args(arg, root="isbi_membrane", smoke=False)
+    config = experiment(
+        seed=0,
+        task=dict(name="segmentation"),
+        model=dict(name="unet", variant="small", batch_norm=True),
+        data=dict(name="isbi_membrane", root=a.root, train="train", val="val", batch_size=4),
+        image=dict(size=256, channels=1, mean=(0.5,), std=(0.25,)),
+        augment=dict(flip=True, zoom=(0.8, 1.25), rotate=180.0, elastic=10.0, photometric=0.2),
+        optim=dict(name="adamw", lr=2e-3, weight_decay=1e-4, schedule="cosine", warmup="50 steps", clip=1.0),
+        train=dict(duration="600 steps", log_every="10 steps", eval_every="100 steps", checkpoint_every="200 steps", monitor="val/mIoU"),
+    )
+    return smoke(config, variant="tiny") if a.smoke else config
