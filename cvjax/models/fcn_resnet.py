@@ -83,7 +83,7 @@ def reference_name(path: str, model: Model) -> str:
     return f"{of}.{part}.{_torch.LEAF[leaf]}" if part else f"backbone.{resnet.reference_name(path, model)}"
 
 
-def reference_settings(arrays: dict) -> dict:
+def reference_settings(arrays: dict, name: str) -> dict:
     """What the arrays themselves say: the number of classes, and whether there are scores of the third stage."""
     return _torch.classes(arrays, "classifier.4.weight") | {"auxiliary": "aux_classifier.4.weight" in arrays}
 
