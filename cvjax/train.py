@@ -176,7 +176,7 @@ def _evaluate(e: Experiment, evaluator: Evaluator, state: State, number: int, me
     values, _ = evaluator(state, "val")
     log.write(number, values)
     log.say(f"epoch {number / e.steps_per_epoch:.4g}  step {number}  {summary(values)}")
-    value, sign = values[e.training.monitor], 1 if e.training.mode == "max" else -1
+    value, sign = values.get(e.training.monitor, np.nan), 1 if e.training.mode == "max" else -1
     if np.isfinite(value) and (memory["best"] is None or sign * value > sign * memory["best"]):
         memory |= {"best": value, "best_step": number}
     return value
@@ -190,6 +190,8 @@ def _rehearse(e: Experiment, evaluator: Evaluator, state: State, checkpoints: Ch
             values, rows = evaluator(state, split, limit=1)
             with tempfile.TemporaryDirectory() as folder:
                 workdir.keep_predictions(Path(folder), e, split, rows)
+    if e.training.monitor not in values and e.training.monitor.count("/") > 1:
+        values, _ = evaluator(state, "val")  # of a part, such as val/IoU/car, which the first batch may lack
     if e.training.monitor not in values:
         raise UserError(f"config.train.monitor='{e.training.monitor}' is not measured; have: {', '.join(values)}")
     if not checkpoints.steps():

@@ -90,7 +90,7 @@ def read_info(folder: Path) -> Info:
 
 
 def keep_predictions(folder: Path, e: Experiment, split: str, rows: dict[str, np.ndarray], name: str = "") -> None:
-    """What the run made of every example of a split (eval/val.npz), and a picture of some, mistakes first (images/).
+    """What the run made of every example of a split (eval/val.npz), and a picture of some, the worst and then the best (images/).
 
     `name` keeps another evaluation apart from that of the end of the run: eval/<name>.npz, images/<name>.png.
     """
@@ -103,12 +103,14 @@ def keep_predictions(folder: Path, e: Experiment, split: str, rows: dict[str, np
         return
     source = e.splits[split]
     said = [e.task.caption({name: x[i] for name, x in rows.items()}, source.info) for i in range(len(rows["valid"]))]
-    wrong = [i for i, (_, right) in enumerate(said) if right is False][: PICTURES // 3]
-    shown = (wrong + [i for i in range(len(said)) if i not in wrong])[:PICTURES]
+    scores = [1.0 if score is None else score for _, score in said]
+    worst = sorted(range(len(said)), key=scores.__getitem__)[: PICTURES // 3]
+    best = sorted(set(range(len(said))) - set(worst), key=lambda i: (-scores[i], i))
+    shown = (worst + best)[:PICTURES]
     prediction_grid(
         [e.task.panel(source[i]["image"], {name: x[i] for name, x in rows.items()}, source.info) for i in shown],
         [said[i][0] for i in shown],
-        [said[i][1] for i in shown],
+        [None if said[i][1] is None else said[i][1] >= 0.5 for i in shown],
         folder / "images" / f"{name or 'predictions'}.png",
     )
 

@@ -18,10 +18,9 @@ MOST = 2**24  # up to so many pixels OpenCV's counts, which are float32, are exa
 class SegmentationScores:
     """Counts (label, prediction) pairs batch by batch, exactly; `result()` scores all pixels of the split at once.
 
-    A class that is neither in the labels nor in the predictions of the split has no IoU: its own entry is NaN, which charts, reports and
-    the choice of the best checkpoint pass over (0 or -1 would be drawn and averaged), it is left out of every mean, and `absent_classes`
-    counts such classes. One that is predicted but never true has IoU 0 and counts, as in FCN's own evaluation (shelhamer, score.py) and
-    in torchmetrics' MulticlassJaccardIndex. Without a counted pixel there is nothing to score but that count.
+    A class that is neither in the labels nor in the predictions of the split has no IoU: it is left out of the result and of every mean,
+    and `absent_classes` counts such classes. One that is predicted but never true has IoU 0 and counts, as in FCN's own evaluation
+    (shelhamer, score.py) and in torchmetrics' MulticlassJaccardIndex. Without a counted pixel there is nothing to score but that count.
     """
 
     def __init__(self, classes: Sequence[str]):
@@ -46,24 +45,26 @@ class SegmentationScores:
         self._boundary += [score for score in scores if score is not None]
 
     def result(self) -> dict[str, float]:
-        """Fractions 0-1, NaN where there is none, always under the same names; of K classes with n_ij pixels of class i taken for j:
+        """Fractions 0-1, each where there is something to score; of K classes with n_ij pixels of class i taken for j:
 
         `pixel_acc`, `mean_acc` (over classes with pixels), `mIoU` and `fwIoU` (weighted by t_i = sum_j n_ij) as Long et al. 2015 (FCN,
-        section 5), `boundary_F1` (mean over pictures with a boundary, see `boundary.f1`), `absent_classes`, and `IoU/<class>`.
+        section 5), `boundary_F1` (mean over pictures with a boundary, see `boundary.f1`), `IoU/<class>`; and `absent_classes`, a number.
         """
         table = self._pairs[: len(self.classes), : len(self.classes)].astype(np.float64)
         right, true, said = np.diag(table), table.sum(1), table.sum(0)
         union = true + said - right
-        iou, recall = _over(right, union), _over(right, true)
-        return {
-            "pixel_acc": float(_over(right.sum(), true.sum())),
-            "mean_acc": _mean(recall, true > 0),
-            "mIoU": _mean(iou, union > 0),
-            "fwIoU": float(_over((true * np.where(union > 0, iou, 0)).sum(), true.sum())),
-            "boundary_F1": float(np.mean(self._boundary)) if self._boundary else float("nan"),
-            "absent_classes": float((union == 0).sum()),
-            **{f"IoU/{name}": float(value) for name, value in zip(self.classes, iou, strict=True)},
-        }
+        values = {"absent_classes": float((union == 0).sum())}
+        if true.any():
+            here = union > 0
+            iou = right[here] / union[here]
+            of_class = {f"IoU/{self.classes[i]}": float(value) for i, value in zip(np.flatnonzero(here), iou, strict=True)}
+            values = {
+                "pixel_acc": float(right.sum() / true.sum()),
+                "mean_acc": float((right[true > 0] / true[true > 0]).mean()),
+                "mIoU": float(iou.mean()),
+                "fwIoU": float((true[here] * iou).sum() / true.sum()),
+            } | values | of_class  # fmt: skip
+        return values | ({"boundary_F1": float(np.mean(self._boundary))} if self._boundary else {})
 
 
 def pairs(labels: np.ndarray, prediction: np.ndarray) -> np.ndarray:
@@ -75,12 +76,3 @@ def pairs(labels: np.ndarray, prediction: np.ndarray) -> np.ndarray:
         both = cv2.merge([prediction[part], labels[part]]).view("<u2")  # 256 label + prediction
         counts += cv2.calcHist([both.reshape(1, -1)], [0], None, [65536], [0, 65536]).ravel().astype(np.int64)
     return counts.reshape(256, 256)
-
-
-def _over(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """part / whole, NaN where whole is 0."""
-    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=np.asarray(whole) > 0)
-
-
-def _mean(values: np.ndarray, chosen: np.ndarray) -> float:
-    return float(values[chosen].mean()) if chosen.any() else float("nan")

@@ -22,7 +22,6 @@ NEEDS = ()
 DATA = ("segmentation",)
 TINY = {"name": "unet", "variant": "tiny"}  # the smallest model to test this task with
 IGNORE = 255
-GOOD = 0.5  # a picture's mIoU from which on it is not shown as a mistake
 NAMED, LISTED = 5, 24  # so many classes, the largest, in a caption and in a legend
 
 
@@ -108,15 +107,15 @@ def panel(image: np.ndarray, row: dict, info) -> np.ndarray:
     return np.concatenate([np.asarray(overlay.coloured(picture, labels)) for labels in maps], 1)
 
 
-def caption(row: dict, info) -> tuple[str, bool | None]:
-    """What to write under a picture: the mIoU over the classes of its labels, and whether that is good. Without labels, what is in it."""
+def caption(row: dict, info) -> tuple[str, float | None]:
+    """What to write under a picture, and its score: the mIoU over the classes of its labels. Without labels, what is in it, and None."""
     found = ", ".join(f"{info.classes[i]} {overlay.percent(share)}" for i, share in _shares(row)[:NAMED])
     if "labels" not in row:
         return found, None
     scores = _ious(row["labels"], row["prediction"])
     if not len(scores):
         return f"{found}\nno labelled pixel", None
-    return f"mIoU\t{100 * scores.mean():.0f} %\n{found}", bool(scores.mean() >= GOOD)
+    return f"mIoU\t{100 * scores.mean():.0f} %\n{found}", float(scores.mean())
 
 
 def describe(row: dict, info) -> dict:

@@ -96,18 +96,17 @@ def test_perfect_and_entirely_wrong():
 
 def test_absent_never_predicted_and_never_true_classes():
     found = one([[0, 0, 1, 1]], [[0, 2, 2, 0]], 4)  # 1 is never predicted, 2 never true, 3 absent
-    assert found["IoU/c0"] == 1 / 3 and found["IoU/c1"] == 0 and found["IoU/c2"] == 0 and np.isnan(found["IoU/c3"])
+    assert found["IoU/c0"] == 1 / 3 and found["IoU/c1"] == 0 and found["IoU/c2"] == 0 and "IoU/c3" not in found
     assert found["mIoU"] == pytest.approx(1 / 9) and found["mean_acc"] == 1 / 4 and found["absent_classes"] == 1
     assert found["fwIoU"] == pytest.approx(1 / 6) and found["boundary_F1"] == 0
 
 
-def test_names_are_the_same_before_and_after():
+def test_names_of_the_scores():
     labels, prediction = maps()
     metric = SegmentationScores("abcde")
-    before = metric.result()
-    assert before.pop("absent_classes") == 5 and all(np.isnan(x) for x in before.values())
+    assert metric.result() == {"absent_classes": 5}
     metric.update({"labels": labels, "valid": np.ones(6, bool)}, {"prediction": prediction})
-    assert list(metric.result()) == [*SCORES, "absent_classes", *(f"IoU/{name}" for name in "abcde")]
+    assert set(metric.result()) == {*SCORES, "absent_classes", *(f"IoU/{name}" for name in "abcde")}
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (16, 12)])
@@ -115,7 +114,7 @@ def test_all_ignored_is_nothing_at_all(shape):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = one(np.full(shape, 255), np.zeros(shape), 3)
-    assert found.pop("absent_classes") == 3 and all(np.isnan(x) for x in found.values())
+    assert found == {"absent_classes": 3}
     labels, prediction = maps(n=1)
     more = scored(np.concatenate([labels, np.full_like(labels, 255)]), np.concatenate([prediction, prediction]), 5)
     assert more == scored(labels, prediction, 5)
@@ -126,7 +125,7 @@ def test_one_pixel_and_a_single_class():
     assert right["pixel_acc"] == right["mean_acc"] == right["mIoU"] == right["fwIoU"] == 1 and right["absent_classes"] == 1
     assert wrong["pixel_acc"] == wrong["mean_acc"] == wrong["mIoU"] == wrong["fwIoU"] == 0 and wrong["absent_classes"] == 0
     alone = one(np.zeros((9, 9)), np.zeros((9, 9)), 1)
-    assert alone["mIoU"] == 1 and np.isnan(alone["boundary_F1"]), "one class everywhere has no boundary"
+    assert alone["mIoU"] == 1 and "boundary_F1" not in alone, "one class everywhere has no boundary"
 
 
 def test_a_label_that_is_no_class_is_named():
