@@ -54,7 +54,8 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: dict, *, train: bool) -> dict:
-        """inputs["image"]: float b h w c, normalised. Returns VGG's maps, "features" (b h/32 w/32 c), "logits" (b h w k, float32)."""
+        """inputs["image"]: float b h w c, normalised. Returns VGG's maps, "features" (b h/32 w/32 c), and in float32
+        "scores" (b p q k), of the finest map that has some, and "logits" (b h w k)."""
         self._check()
         net = vgg.Model(0, self.variant, self.batch_norm, self.width, dtype=self.dtype)
         nn.share_scope(self, net)  # so that parameters have a VGG's names
@@ -66,7 +67,7 @@ class Model(nn.Module):
         for stage in STRIDES[self.stride]:
             finer = self._scores(out[f"stage{stage}"], f"score{stage}", nn.initializers.zeros)
             scores = self._doubled(scores, out[f"stage{stage + 1}_conv"], stage) + finer
-        return out | {"logits": upsample.bilinear(scores, tall, wide)[:, :h, :w]}
+        return out | {"scores": scores, "logits": upsample.bilinear(scores, tall, wide)[:, :h, :w]}
 
     def _hidden(self, x: Float[Array, "b p q c"], train: bool) -> Float[Array, "b p q d"]:
         for name, size in (("fc6", 7), ("fc7", 1)):

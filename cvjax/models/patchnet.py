@@ -2,7 +2,7 @@
 
 Slid over a picture it computes again and again what neighbouring windows share. The same weights as convolutions of the whole picture give
 the same scores of every pixel at once (Long et al. 2015, arXiv:1411.4038, section 3): a pooling then takes every place, not every second,
-and all that follows is dilated, so no map is ever coarser than the picture. `slide` is the window, `Model` the convolutions.
+and all that follows is dilated, so no map is ever coarser than the picture. `Model(sliding=True)` is the window, to compare.
 
 Where we depart from the papers: sizes are ours; theirs label windows some pixels apart, or look at several scales.
 
@@ -11,6 +11,7 @@ b batch · h w height, width · c channels · k classes · r rate: pixels of the
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -42,21 +43,28 @@ TINY = {"variant": "tiny"}
 
 
 class Model(nn.Module):
-    """variant: a key of VARIANTS. dtype: of the arithmetic; parameters and logits are float32 always."""
+    """variant: a key of VARIANTS.
+
+    sliding: says each pixel's scores by its window alone; the same scores of the same weights, at the cost of every window.
+    dtype: of the arithmetic; parameters and logits are float32 always.
+    """
 
     num_classes: int
     variant: str = "patch32"
+    sliding: bool = False
     dtype: DTypeLike = "float32"
 
     @nn.compact
     def __call__(self, inputs: dict, *, train: bool, window: bool = False) -> dict:
-        """inputs["image"]: float b h w c, normalised. Returns "features" and "logits" (b h w c, b h w k, float32).
+        """inputs["image"]: float b h w c, normalised. Returns "logits" (b h w k, float32).
 
         window: the pictures are windows, and what is said of their middle is all: b 1 1 k.
         """
         if self.variant not in VARIANTS:
             raise ValueError(f"patchnet: no variant {self.variant!r}; have {', '.join(map(repr, VARIANTS))}")
         size, rate = VARIANTS[self.variant], 1
+        if self.sliding and not window and not self.is_initializing():
+            return {"logits": jax.vmap(partial(slide, self.clone(parent=None), self.variables))(inputs["image"])}
         x = jnp.asarray(inputs["image"], self.dtype)
         x = x if window else surrounded(x, size.window)
         for stage, width in enumerate(size.widths, 1):
@@ -67,11 +75,8 @@ class Model(nn.Module):
                             name=f"conv{stage}_{number}")  # fmt: skip
                 x = nn.relu(conv(x)[:, rate:-rate, rate:-rate])
         hidden = Conv(size.hidden, 1, kernel_init=he_fan_in, bias_init=nn.initializers.zeros, dtype=self.dtype, name="hidden")
-        x = nn.relu(hidden(x)).astype(jnp.float32)
-        return {
-            "features": x,
-            "logits": Conv(self.num_classes, 1, kernel_init=_torch.uniform, bias_init=nn.initializers.zeros, name="head")(x),
-        }
+        head = Conv(self.num_classes, 1, kernel_init=_torch.uniform, bias_init=nn.initializers.zeros, name="head")
+        return {"logits": head(nn.relu(hidden(x)).astype(jnp.float32))}
 
 
 def surrounded(image: Float[Array, "b h w c"], window: int) -> Float[Array, "b p q c"]:

@@ -39,7 +39,7 @@ class Size(NamedTuple):
 VARIANTS = {
     "unet": Size(64, 5),  # figure 1
     "small": Size(16, 5),  # ours, for two CPU cores
-    "mini": Size(16, 4),
+    "mini": Size(8, 4),
     "tiny": Size(4, 3),
 }
 TINY = {"variant": "tiny"}

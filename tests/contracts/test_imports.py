@@ -16,7 +16,7 @@ MAY = {
     "models": ("models", "layers", "ops"),
     "tasks": ("tasks", "ops", "metrics", "state", "lettering", "overlay", "errors"),
     "metrics": ("metrics", "errors"),
-    "probes": ("probes", "layers", "ops"),
+    "probes": ("probes", "layers", "ops", "describe", "errors"),
     "data": ("data", "ops", "errors", "environment"),
     "reporting": ("reporting", "errors", "lettering", "files"),
 }

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cvjax import describe
 from cvjax.models import patchnet
 
 
@@ -19,7 +20,14 @@ def test_sliding_windows_equal_convolutions(variant, window):
     assert patchnet.VARIANTS[variant].window == window
     model, variables, image = made(variant)
     whole = jax.jit(lambda x: model.apply(variables, {"image": x}, train=False)["logits"])(image)[0]
-    np.testing.assert_allclose(patchnet.slide(model, variables, image[0]), whole, rtol=1e-4, atol=1e-5)
+    slid = model.clone(sliding=True)
+    np.testing.assert_allclose(slid.apply(variables, {"image": image}, train=False)["logits"][0], whole, rtol=1e-4, atol=1e-5)
+
+
+def test_windows_share_nothing():
+    model, _, image = made("patch14")
+    cost = {n: describe.multiply_adds(model.clone(sliding=True), {"image": image[:, :n]}) for n in (1, 9)}
+    assert cost[9] == 9 * cost[1] > 5 * describe.multiply_adds(model, {"image": image})
 
 
 def test_a_window_is_all_that_a_label_is_said_from():

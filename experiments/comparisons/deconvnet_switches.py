@@ -1,0 +1,32 @@
+"""Does it matter where a maximum was? Noh, Hong & Han 2015 (arXiv:1505.04366), section 3.2.1.
+
+A small DeconvNet on CamVid that puts values back where its poolings found them, and one that puts them into the corners of their windows.
+"""
+
+from cvjax.config import load
+from cvjax.study import Claim, Paper, Study
+
+PAPER = Paper(
+    citation="Noh et al. 2015, sections 3.2.1 and 5",
+    protocol="VOC 2012 test, mIoU: FCN-8s 62.2, DeconvNet with switches 69.6; the paper does not try it without",
+    differs="no proposals, no ImageNet; three stages of 16 to 64 channels",
+)
+
+
+def get_study(arg=""):
+    base = load("experiments/unet_camvid.py", arg)
+    with base.unlocked():
+        base.model = dict(name="deconvnet", variant="small", unpool="switches")
+        base.image.size = 128
+        base.train.update(duration="300 steps", eval_every="300 steps", checkpoint_every="300 steps", probes=("upsampling",))
+    return Study(
+        base,
+        arms={unpool: {"model.unpool": unpool} for unpool in ("switches", "corner")},
+        seeds=(0, 1, 2),
+        measured=("val/mIoU", "val/boundary_F1", "val/pixel_acc", "checkerboard", "forward_ms"),
+        claims=(
+            Claim("switches make better segmentations", "val/mIoU", "switches > corner"),
+            Claim("and finer outlines", "val/boundary_F1", "switches > corner"),
+        ),
+        paper=PAPER,
+    )

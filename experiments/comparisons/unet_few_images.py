@@ -1,0 +1,33 @@
+"""How few pictures are enough, and what elastic deformation adds. Ronneberger, Fischer & Brox 2015 (arXiv:1505.04597), section 3.1.
+
+A small U-Net on 5, 10 and all of the ISBI slices that are not for validation, as many steps each, with and without the paper's elastic
+deformation and with no other change of the pictures.
+"""
+
+from cvjax.config import load
+from cvjax.study import Claim, Study
+
+SLICES = {"5": "train[:5]", "10": "train[:10]", "all": "train"}
+ELASTIC = {"plain": 0.0, "elastic": 10.0}
+
+
+def get_study(arg=""):
+    base = load("experiments/unet_isbi.py", arg)
+    with base.unlocked():
+        base.model.variant = "mini"
+        base.data.batch_size = 5
+        base.image.size = 160
+        base.augment = dict(elastic=0.0)
+        base.train.update(duration="300 steps", eval_every="300 steps", checkpoint_every="300 steps")
+    return Study(
+        base,
+        arms={f"{name}-{slices}": {"augment.elastic": sigma, "data.train": part}
+              for slices, part in SLICES.items() for name, sigma in ELASTIC.items()},
+        seeds=(0, 1, 2),
+        measured=("val/mIoU", "val/pixel_acc", "val/IoU/membrane", "val/IoU/cell", "train/pixel_acc"),
+        claims=(
+            *(Claim(f"deforming {slices} slices does no harm", "val/mIoU", f"plain-{slices} <= elastic-{slices} + 0.003") for slices in SLICES),
+            *(Claim(f"{name}: all slices are better than 5", "val/mIoU", f"{name}-all > {name}-5") for name in ELASTIC),
+            Claim("deformation helps most where slices are few", "val/mIoU", "elastic-5 - plain-5 > elastic-all - plain-all"),
+        ),
+    )  # fmt: skip

@@ -1,0 +1,34 @@
+"""What do the bridges of a U-Net carry? Ronneberger, Fischer & Brox 2015 (arXiv:1505.04597).
+
+A small U-Net on CamVid without bridges, with maps that are added, as FCN adds, and with maps that are joined; and a ResNet-18 of the same
+task as its contracting path.
+"""
+
+from cvjax.config import load
+from cvjax.study import Claim, Study
+
+SKIPS = ("none", "sum", "concat")
+
+
+def get_study(arg=""):
+    base = load("experiments/unet_camvid.py", arg)
+    with base.unlocked():
+        base.model.variant = "mini"
+        base.image.size = 128
+        base.train.update(duration="400 steps", eval_every="200 steps", checkpoint_every="400 steps", probes=("upsampling",))
+    return Study(
+        base,
+        arms={
+            **{skips: {"model.skips": skips} for skips in SKIPS},
+            "resnet": {"model.name": "resnet_unet", "model.variant": 18, "model.width": 8},
+        },
+        seeds=(0, 1, 2),
+        measured=("val/mIoU", "val/boundary_F1", "val/pixel_acc", "parameters", "multiply_adds", "forward_ms"),
+        claims=(
+            Claim("joined maps help", "val/mIoU", "concat > none"),
+            Claim("added maps help", "val/mIoU", "sum > none"),
+            Claim("joined maps make finer outlines", "val/boundary_F1", "concat > none"),
+            Claim("adding is about as good as joining", "val/mIoU", "sum ~ concat + 0.02"),
+            Claim("a ResNet with bridges is better than a U-Net without", "val/mIoU", "resnet > none"),
+        ),
+    )

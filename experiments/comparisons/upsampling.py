@@ -1,0 +1,34 @@
+"""Five ways back to full resolution, in a network that doubles scores and in one that doubles features.
+
+Nearest, bed of nails, max unpooling (Noh et al. 2015, arXiv:1505.04366), transposed convolution and bilinear interpolation in an FCN-8s
+(Long et al. 2015, arXiv:1411.4038) and in a U-Net (Ronneberger et al. 2015, arXiv:1505.04597) on CamVid: mIoU, outlines, checkerboards
+(the probe "upsampling") and milliseconds.
+"""
+
+from cvjax.config import load
+from cvjax.study import Claim, Study
+
+OPERATIONS = ("transposed", "bilinear", "nearest", "bed_of_nails", "unpool")
+NETS = {"fcn": {"model.name": "fcn", "model.variant": 11, "model.width": 16, "model.batch_norm": True, "model.dropout": 0.0},
+        "unet": {"model.variant": "mini"}}  # fmt: skip
+
+
+def get_study(arg=""):
+    base = load("experiments/unet_camvid.py", arg)
+    with base.unlocked():
+        base.image.size = 128
+        base.train.update(duration="400 steps", eval_every="200 steps", checkpoint_every="400 steps", probes=("upsampling",))
+    return Study(
+        base,
+        arms={f"{net}-{operation}": {**settings, "model.upsample": operation} for net, settings in NETS.items() for operation in OPERATIONS},
+        seeds=(0, 1, 2),
+        measured=("val/mIoU", "val/boundary_F1", "val/pixel_acc", "checkerboard", "forward_ms", "parameters"),
+        claims=(
+            *(Claim(f"{net}: {operation} is no worse than nearest", "val/mIoU", f"{net}-nearest <= {net}-{operation} + 0.01")
+              for net in NETS for operation in ("transposed", "unpool")),
+            *(Claim(f"{net}: nails leave more of a checkerboard than interpolation", "checkerboard", f"{net}-bed_of_nails > {net}-bilinear")
+              for net in NETS),
+            *(Claim(f"{operation}: U-Net draws finer outlines", "val/boundary_F1", f"unet-{operation} > fcn-{operation}")
+              for operation in OPERATIONS),
+        ),
+    )  # fmt: skip
