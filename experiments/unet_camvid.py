@@ -1,5 +1,4 @@
-"""Street scenes, every pixel one of 11 classes: a small U-Net on CamVid at half resolution (Ronneberger et al. 2015, arXiv:1505.04597).
-"""
+"""Street scenes, every pixel one of 11 classes: a small U-Net on CamVid at half resolution (Ronneberger et al. 2015, arXiv:1505.04597)."""
 
 from cvjax.config import args, experiment, smoke
 

@@ -1,5 +1,4 @@
-"""Where is membrane, where is cell? U-Net on few slices of an electron microscope (Ronneberger et al. 2015, arXiv:1505.04597).
-"""
+"""Where is membrane, where is cell? U-Net on few slices of an electron microscope (Ronneberger et al. 2015, arXiv:1505.04597)."""
 
 from cvjax.config import args, experiment, smoke
 

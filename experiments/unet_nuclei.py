@@ -1,5 +1,4 @@
-"""Where are the nuclei? A small U-Net on the Data Science Bowl 2018 (Ronneberger et al. 2015, arXiv:1505.04597).
-"""
+"""Where are the nuclei? A small U-Net on the Data Science Bowl 2018 (Ronneberger et al. 2015, arXiv:1505.04597)."""
 
 from cvjax.config import args, experiment, smoke
 
@@ -14,6 +13,8 @@ def get_config(arg=""):
         image=dict(size=128, channels=1, mean=(0.05,), std=(0.055,)),
         augment=dict(flip=True, zoom=(0.75, 1.5), rotate=180.0, photometric=0.3),
         optim=dict(name="adamw", lr=3e-3, weight_decay=1e-3, schedule="cosine", warmup="1 epochs", clip=1.0),
-        train=dict(duration="20 epochs", log_every="10 steps", eval_every="5 epochs", checkpoint_every="5 epochs", monitor="val/IoU/nucleus"),
+        train=dict(
+            duration="20 epochs", log_every="10 steps", eval_every="5 epochs", checkpoint_every="5 epochs", monitor="val/IoU/nucleus"
+        ),
     )
     return smoke(config, variant="tiny") if a.smoke else config

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 
 from cvjax.layers.conv import Conv, he_fan_in
 from cvjax.layers.norm import BatchNorm
-from cvjax.models import _torch
+from cvjax.models import _torch, vgg
 from cvjax.ops import upsample
 
 
@@ -85,20 +85,20 @@ class Model(nn.Module):
         """3x3 convolutions with BatchNorm and ReLU. (A transposed 3x3 convolution of stride 1 is one too, its filter turned round.)"""
         for number, width in enumerate(widths, 1):
             x = Conv(width, kernel_init=he_fan_in, bias_init=nn.initializers.zeros, dtype=self.dtype, name=f"{name}_{number}")(x)
-            x = self._rectified(x, f"{name}_{number}_norm", train)
+            x = self._rectified(x, f"{name.replace('conv', 'norm')}_{number}", train)
         return x
 
     def _through(self, x: Float[Array, "b p q c"], size: Size, width: int, train: bool) -> tuple[Array, Array]:
         """fc6 and fc7, and deconv-fc6 back to the map's size: windows without padding, and that window transposed."""
         edge = size.middle // 2
         fc6 = Conv(size.hidden, size.middle, kernel_init=he_fan_in, bias_init=nn.initializers.zeros, dtype=self.dtype, name="fc6")
-        y = self._rectified(fc6(x)[:, edge : x.shape[1] - edge, edge : x.shape[2] - edge], "fc6_norm", train)
+        y = self._rectified(fc6(x)[:, edge : x.shape[1] - edge, edge : x.shape[2] - edge], "norm_fc6", train)
         fc7 = Conv(size.hidden, 1, kernel_init=he_fan_in, bias_init=nn.initializers.zeros, dtype=self.dtype, name="fc7")
-        y = middle = self._rectified(fc7(y), "fc7_norm", train)
+        y = middle = self._rectified(fc7(y), "norm_fc7", train)
         y = jnp.pad(y, ((0, 0), (2 * edge, 2 * edge), (2 * edge, 2 * edge), (0, 0)))
         back = Conv(width, size.middle, kernel_init=he_fan_in, bias_init=nn.initializers.zeros, dtype=self.dtype, name="deconv_fc6")
         y = back(y)[:, edge : y.shape[1] - edge, edge : y.shape[2] - edge]
-        return self._rectified(y, "deconv_fc6_norm", train), middle
+        return self._rectified(y, "denorm_fc6", train), middle
 
     def _rectified(self, x: Float[Array, "b h w c"], name: str, train: bool) -> Float[Array, "b h w c"]:
         return nn.relu(BatchNorm(dtype=self.dtype, name=name)(x, train=train))
@@ -114,3 +114,13 @@ class Model(nn.Module):
             if getattr(self, name) not in have:
                 raise ValueError(f"deconvnet: no {name} {getattr(self, name)!r}; have {', '.join(map(repr, have))}")
         return VARIANTS[self.variant]
+
+
+# ---- begun from torchvision's VGG-16 with BatchNorm (`--init=torchvision:vgg16_bn.pth`), whose last layer is left
+
+canonical, unified = vgg.canonical, vgg.as_convolutions
+
+
+def reference_name(path: str, model: Model) -> str:
+    """ "conv2_1/kernel" -> "features.7.weight"; what VGG has not keeps its name."""
+    return vgg.name_if_shared(path, vgg.Model(0, 16, batch_norm=True))

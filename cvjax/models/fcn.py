@@ -18,13 +18,12 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from cvjax.layers.conv import Conv
 from cvjax.layers.upsample import OPERATIONS, doubled
-from cvjax.models import _torch, vgg
+from cvjax.models import vgg
 from cvjax.ops import upsample
 
 VARIANTS = vgg.VARIANTS
@@ -104,22 +103,9 @@ def layer(path: str) -> int:
 
 # ---- begun from a VGG of torchvision's (`--init=torchvision:vgg16.pth`), whose last layer does not fit and is left
 
-HIDDEN = {"fc6": "classifier.0", "fc7": "classifier.3"}
+canonical, unified = vgg.canonical, vgg.as_convolutions
 
 
 def reference_name(path: str, model: Model) -> str:
     """ "fc6/kernel" -> "classifier.0.weight"; what VGG has not keeps its name."""
-    module, _, leaf = path.rpartition("/")
-    if module in HIDDEN:
-        return f"{HIDDEN[module]}.{_torch.LEAF[leaf]}"
-    return vgg.reference_name(path, model) if module.startswith(("conv", "norm")) else path
-
-
-def canonical(name: str) -> str:
-    return name
-
-
-def unified(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Fully-connected layers as convolutions: 7x7 of the last map, and 1x1."""
-    shapes = {"classifier.0.weight": 7, "classifier.3.weight": 1}
-    return {name: x.reshape(len(x), -1, shapes[name], shapes[name]) if name in shapes else x for name, x in arrays.items()}
+    return vgg.name_if_shared(path, model)

@@ -11,6 +11,7 @@ b batch · h w height, width · c channels · k classes · r rate: pixels of the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -91,7 +92,7 @@ def _maxima(x: Float[Array, "b h w c"], rate: int) -> Float[Array, "b p q c"]:
     return jnp.maximum(x[:, :, rate:], x[:, :, :-rate])
 
 
-def slide(model: Model, variables: dict, image: Float[Array, "h w c"]) -> Float[Array, "h w k"]:
+def slide(model: Model, variables: Mapping, image: Float[Array, "h w c"]) -> Float[Array, "h w k"]:
     """The scores of every pixel by its window alone, a row of windows at a time."""
     (h, w), size = image.shape[:2], VARIANTS[model.variant].window
     whole = surrounded(image[None], size)[0]

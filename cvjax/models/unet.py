@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-from cvjax.ops.upsample import max_pool_with_switches
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -27,6 +26,7 @@ from cvjax.layers.expand import SKIPS, Convolutions, Expand, mirrored
 from cvjax.layers.pool import max_pool
 from cvjax.layers.upsample import OPERATIONS
 from cvjax.models import _torch
+from cvjax.ops.upsample import max_pool_with_switches
 
 
 class Size(NamedTuple):

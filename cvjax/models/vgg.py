@@ -17,6 +17,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -134,3 +135,17 @@ def reference_settings(arrays: dict, name: str) -> dict:
 
 def canonical(name: str) -> str:
     return name
+
+
+# ---- for networks that begin as a VGG with its fully-connected layers as convolutions
+
+
+def name_if_shared(path: str, model: Any) -> str:
+    """torchvision's name of a parameter that VGG has too; others keep theirs. `model`: with VGG's variant and batch_norm."""
+    return reference_name(path, model) if re.match(r"(conv|norm)\d|fc[67]/", path) else path
+
+
+def as_convolutions(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """fc6 as a 7x7 convolution of the last map, fc7 as a 1x1."""
+    sides = {"classifier.0.weight": 7, "classifier.3.weight": 1}
+    return {name: x.reshape(len(x), -1, sides[name], sides[name]) if name in sides else x for name, x in arrays.items()}

@@ -1,7 +1,7 @@
 """What does a label for every pixel cost? A window slid over the picture against convolutions of all of it.
 
-Patch classifiers with windows of 14 and 32 pixels (Ciresan et al. 2012, Farabet et al. 2013) on ISBI's slices, trained as convolutions; then
-the probe "sliding" labels squares of 8 to 64 pixels both ways with the same weights (Long et al. 2015, arXiv:1411.4038, section 3.1).
+Patch classifiers with windows of 14 and 32 pixels (Ciresan et al. 2012, Farabet et al. 2013) on ISBI's slices, trained as convolutions;
+then the probe "sliding" labels squares of 8 to 64 pixels both ways with the same weights (Long et al. 2015, arXiv:1411.4038, section 3.1).
 """
 
 from cvjax.config import load

@@ -26,7 +26,7 @@ def get_study(arg=""):
         seeds=(0, 1, 2),
         measured=("val/mIoU", "val/pixel_acc", "val/IoU/membrane", "val/IoU/cell", "train/pixel_acc"),
         claims=(
-            *(Claim(f"deforming {slices} slices does no harm", "val/mIoU", f"plain-{slices} <= elastic-{slices} + 0.003") for slices in SLICES),
+            *(Claim(f"deforming {n} slices does no harm", "val/mIoU", f"plain-{n} <= elastic-{n} + 0.003") for n in SLICES),
             *(Claim(f"{name}: all slices are better than 5", "val/mIoU", f"{name}-all > {name}-5") for name in ELASTIC),
             Claim("deformation helps most where slices are few", "val/mIoU", "elastic-5 - plain-5 > elastic-all - plain-all"),
         ),

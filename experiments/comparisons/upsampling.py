@@ -20,7 +20,7 @@ def get_study(arg=""):
         base.train.update(duration="400 steps", eval_every="200 steps", checkpoint_every="400 steps", probes=("upsampling",))
     return Study(
         base,
-        arms={f"{net}-{operation}": {**settings, "model.upsample": operation} for net, settings in NETS.items() for operation in OPERATIONS},
+        arms={f"{net}-{way}": {**settings, "model.upsample": way} for net, settings in NETS.items() for way in OPERATIONS},
         seeds=(0, 1, 2),
         measured=("val/mIoU", "val/boundary_F1", "val/pixel_acc", "checkerboard", "forward_ms", "parameters"),
         claims=(

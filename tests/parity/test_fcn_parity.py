@@ -1,5 +1,6 @@
 """torchvision's fcn_resnet50 and fcn_resnet101 with the same weights: the same scores of every pixel."""
 
+import re
 from pathlib import Path
 
 import jax
@@ -10,7 +11,8 @@ from drawn import drawn
 from filled import image
 
 from cvjax import pretrained, transfer
-from cvjax.models import fcn, fcn_resnet, vgg
+from cvjax.models import deconvnet, fcn, fcn_resnet, vgg
+from cvjax.state import flat
 
 GOLDEN = np.load(Path(__file__).with_name("fcn.npz"))
 AGAIN = "intended? python tests/parity/make_fcn.py"
@@ -52,3 +54,13 @@ def test_begun_from_torchvisions_vgg(tmp_path):
         jax.jit(lambda p, net=net: net.apply({"params": p}, image, train=False)["features"])(params[net]) for net in (model, source)
     )
     np.testing.assert_allclose(ours[0, 3, 3], theirs[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_deconvnet_begins_as_a_vgg(tmp_path):
+    source, model = vgg.Model(5, variant=16, batch_norm=True), deconvnet.Model(3)
+    shapes = {name: jax.eval_shape(lambda x, net=net: net.init(jax.random.key(0), x, train=False), {"image": jnp.zeros((1, 224, 224, 3))})
+              for name, net in (("vgg", source), ("deconvnet", model))}  # fmt: skip
+    theirs = {vgg.reference_name(path.partition("/")[2], source) for path in flat(shapes["vgg"])}
+    ours = {deconvnet.reference_name(path.partition("/")[2], model): path for path in flat(shapes["deconvnet"])}
+    assert theirs - set(ours) == {"classifier.6.weight", "classifier.6.bias"}
+    assert all(re.search("/(conv|norm)[1-5]_|/fc[67]/", path) for name, path in ours.items() if name in theirs)

@@ -163,7 +163,9 @@ def test_caption_is_the_miou_of_the_picture():
 
 
 def test_description_is_plain_json():
-    assert json.loads(json.dumps(segmentation.describe({"prediction": ROW["prediction"]}, INFO))) == {"share": {"road": 0.5, "sky": 0.25, "bicyclist": 0.25}}
+    assert json.loads(json.dumps(segmentation.describe({"prediction": ROW["prediction"]}, INFO))) == {
+        "share": {"road": 0.5, "sky": 0.25, "bicyclist": 0.25}
+    }
 
 
 @pytest.mark.parametrize("size", [(8, 8, 1), (180, 240, 3), (1, 1, 3), (333, 500, 3), (900, 100, 3)])
