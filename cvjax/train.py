@@ -190,10 +190,10 @@ def _rehearse(e: Experiment, evaluator: Evaluator, state: State, checkpoints: Ch
             values, rows = evaluator(state, split, limit=1)
             with tempfile.TemporaryDirectory() as folder:
                 workdir.keep_predictions(Path(folder), e, split, rows)
-    if e.training.monitor not in values and e.training.monitor.count("/") > 1:
-        values, _ = evaluator(state, "val")  # of a part, such as val/IoU/car, which the first batch may lack
-    if e.training.monitor not in values:
-        raise UserError(f"config.train.monitor='{e.training.monitor}' is not measured; have: {', '.join(values)}")
+    counted = e.task.host_metrics(e.splits["val"].info)  # the first batch may lack a class and so the class's score
+    measured = dict.fromkeys([*values, *(f"val/{name}" for name in (counted.names if counted is not None else ()))])
+    if e.training.monitor not in measured:
+        raise UserError(f"config.train.monitor='{e.training.monitor}' is not measured; have: {', '.join(measured)}")
     if not checkpoints.steps():
         checkpoints.save(state, memory, None)
         checkpoints.restore(state)  # raises what does not come back as it was

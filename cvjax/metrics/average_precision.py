@@ -14,6 +14,7 @@ class MultilabelScores:
     """
 
     def __init__(self, num_classes: int, threshold: float = 0.5):
+        self.names = ("mAP", "F1_micro", "F1_macro", "classes_without_positives")  # of what `result()` measures
         self.num_classes, self.threshold = num_classes, threshold
         self._scores: list[np.ndarray] = []
         self._targets: list[np.ndarray] = []

@@ -12,6 +12,7 @@ from cvjax.errors import UserError
 from cvjax.metrics import boundary
 from cvjax.metrics.boundary import IGNORE
 
+SCORES = ("pixel_acc", "mean_acc", "mIoU", "fwIoU", "boundary_F1", "absent_classes")
 MOST = 2**24  # up to so many pixels OpenCV's counts, which are float32, are exact
 
 
@@ -25,6 +26,7 @@ class SegmentationScores:
 
     def __init__(self, classes: Sequence[str]):
         self.classes = tuple(classes)
+        self.names = (*SCORES, *(f"IoU/{name}" for name in self.classes))  # of what `result()` may measure
         self._pairs = np.zeros((256, 256), np.int64)
         self._boundary: list[float] = []
 

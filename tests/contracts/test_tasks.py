@@ -124,3 +124,16 @@ def test_what_is_said_of_a_picture(task):
     assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[-1] == 3
     assert isinstance(e.task.describe({k: v for k, v in row.items() if k not in ("label", "valid")}, e.info), dict)
     assert jnp.isfinite(jnp.array([float(np.sum(np.asarray(x, float))) for x in row.values()])).all()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_host_metrics_say_their_names(task):
+    e, state, batch = setting(task)
+    metrics = e.task.host_metrics(e.splits["val"].info)
+    if metrics is None:
+        pytest.skip("counted in the step")
+    assert set(metrics.result()) <= set(metrics.names)
+    _, rows = parallel.per_device(step.evaluation(e, e.task.decode), (None, 0))(state, parallel.shard(batch))
+    rows = jax.tree.map(np.asarray, rows)
+    metrics.update(rows, rows)
+    assert set(metrics.result()) <= set(metrics.names) and all(np.isfinite(value) for value in metrics.result().values())

@@ -173,7 +173,7 @@ def test_photometric_is_saturation_then_contrast_then_brightness():
 
 
 PARTS = {
-    "scale": ((0.5, 2.0), lambda example, rng: _augment_plane.random_scale(example, rng, 0.5, 2.0)),
+    "zoom": ((0.5, 2.0), lambda example, rng: _augment_plane.random_scale(example, rng, 0.5, 2.0)),
     "rotate": (30.0, lambda example, rng: _augment_plane.rotate(example, rng, 30.0)),
     "elastic": (4.0, lambda example, rng: _augment_plane.elastic(example, rng, 4.0)),
     "photometric": (0.3, None),
