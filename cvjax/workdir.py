@@ -107,11 +107,14 @@ def keep_predictions(folder: Path, e: Experiment, split: str, rows: dict[str, np
     worst = sorted(range(len(said)), key=scores.__getitem__)[: PICTURES // 3]
     best = sorted(set(range(len(said))) - set(worst), key=lambda i: (-scores[i], i))
     shown = (worst + best)[:PICTURES]
+    panels = [e.task.panel(source[i]["image"], {name: x[i] for name, x in rows.items()}, source.info) for i in shown]
+    large = {"columns": 4, "tile": 280} if max(panels[0].shape[:2]) > 280 else {}
     prediction_grid(
-        [e.task.panel(source[i]["image"], {name: x[i] for name, x in rows.items()}, source.info) for i in shown],
+        panels,
         [said[i][0] for i in shown],
         [None if said[i][1] is None else said[i][1] >= 0.5 for i in shown],
         folder / "images" / f"{name or 'predictions'}.png",
+        **large,
     )
 
 

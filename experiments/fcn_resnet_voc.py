@@ -1,7 +1,7 @@
 """FCN on a dilated ResNet-50 or 101 on PASCAL VOC, by torchvision's recipe for its own (references/segmentation, fcn_resnet50).
 
-SGD with momentum 0.9, 32 crops of 480 pixels at half to twice the size, flips, weight decay 1e-4, learning rate 0.01 falling to nothing over
-30 epochs (here half a cosine; torchvision's falls by a power of 0.9), scores of the third stage that learn with weight 0.5; from
+SGD with momentum 0.9, 32 crops of 480 pixels at half to twice the size, flips, weight decay 1e-4, learning rate 0.01 falling to nothing
+over 30 epochs (here half a cosine; torchvision's falls by a power of 0.9), scores of the third stage that learn with weight 0.5; from
 torchvision's ResNet. The data lie as experiments/fcn_voc.py says. Whole networks come in with `--init=torchvision:fcn_resnet50.pth`.
 
 Run:      python launch.py train --config=experiments/fcn_resnet_voc.py --workdir=runs/fcn_resnet50 --init=torchvision:resnet50.pth

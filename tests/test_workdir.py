@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cvjax import provenance, workdir
@@ -125,3 +126,17 @@ def test_lost_lines_of_metrics_are_told(tmp_path, capsys):
     assert path.read_text().count("\n") == 4 and not capsys.readouterr().err
     truncate(path, 9)
     assert "the lines of steps 5 to 9 are lost" in capsys.readouterr().err
+
+
+def test_the_worst_pictures_come_first_and_then_the_best(tmp_path, monkeypatch):
+    e = build(tiny("segmentation", data={"num_examples": 40}))
+    scores, seen = np.random.default_rng(0).permutation(40) / 40, {}
+    monkeypatch.setattr(e.task, "caption", lambda row, info: (str(row["prediction"][0, 0]), float(scores[row["prediction"][0, 0]])))
+    monkeypatch.setattr(
+        "cvjax.reporting.pictures.prediction_grid", lambda images, texts, right, path, **_: seen.update(texts=texts, right=right)
+    )
+    rows = {"valid": np.ones(40, bool), "prediction": np.arange(40, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)}
+    workdir.keep_predictions(tmp_path, e, "val", rows)
+    order = np.argsort(scores)
+    assert [int(text) for text in seen["texts"]] == [*order[:8], *order[::-1][:16]]
+    assert seen["right"] == [bool(scores[int(text)] >= 0.5) for text in seen["texts"]]

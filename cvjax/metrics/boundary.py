@@ -27,12 +27,16 @@ def f1(labels: np.ndarray, prediction: np.ndarray, tolerance: float = TOLERANCE)
 
     Args:
         labels, prediction: uint8 h w; where a label is 255 the pixel is ignored.
-        tolerance: largest distance from centre to centre, as a share of the diagonal.
+        tolerance: largest distance from centre to centre, as a share of the diagonal of the rectangle that holds all counted pixels, so
+            that a picture's score does not depend on what it is padded to.
 
     Returns:
         None where no class of `labels` has a boundary on either side.
     """
-    height, width = labels.shape
+    if not (labels != IGNORE).any():
+        return None
+    top, left, height, width = _counted(labels)
+    labels, prediction = (of[top : top + height, left : left + width] for of in (labels, prediction))
     radius = tolerance * math.hypot(height, width)
     margin = int(radius)
     row = width + 2 * margin
@@ -49,6 +53,12 @@ def f1(labels: np.ndarray, prediction: np.ndarray, tolerance: float = TOLERANCE)
     present = np.bincount(labels.ravel(), minlength=IGNORE + 1)[:IGNORE] > 0
     scores = [_f1(*of_class) for of_class in np.stack(counts, 1)[present & (counts[0] + counts[1] > 0)].tolist()]
     return float(np.mean(scores)) if scores else None
+
+
+def _counted(labels: np.ndarray) -> tuple[int, int, int, int]:
+    """Top, left, height and width of the smallest rectangle that holds all counted pixels."""
+    rows, columns = (np.flatnonzero((labels != IGNORE).any(axis)) for axis in (1, 0))
+    return int(rows[0]), int(columns[0]), int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
 
 
 def _f1(true: int, said: int, lost: int, wrong: int) -> float:

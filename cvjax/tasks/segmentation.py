@@ -101,10 +101,10 @@ def draw(image: np.ndarray, row: dict, info) -> np.ndarray:
 
 
 def panel(image: np.ndarray, row: dict, info) -> np.ndarray:
-    """The picture in the colours of its labels, where there are some, and beside it in those of its predicted classes; uint8 h w 3."""
+    """The picture in the colours of its labels, where there are some, and by or under it in those of its predicted classes; uint8 h w 3."""
     picture = Image.fromarray(np.broadcast_to(image, (*image.shape[:2], 3)))
     maps = [row[name][: picture.height, : picture.width] for name in ("labels", "prediction") if name in row]
-    return np.concatenate([np.asarray(overlay.coloured(picture, labels)) for labels in maps], 1)
+    return np.concatenate([np.asarray(overlay.coloured(picture, labels)) for labels in maps], int(picture.height >= picture.width))
 
 
 def caption(row: dict, info) -> tuple[str, float | None]:

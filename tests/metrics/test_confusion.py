@@ -148,7 +148,7 @@ def test_scores_are_read_as_fractions_of_which_more_is_better():
 def plain(labels, prediction, tolerance):
     """The same by its definition: a mask, its boundary and a distance transform for each class."""
     seen, scores = np.where(labels == 255, 255, prediction), []
-    radius = tolerance * np.hypot(*labels.shape)
+    radius = tolerance * np.hypot(*(np.ptp(at) + 1 for at in np.nonzero(labels != 255))) if (labels != 255).any() else 0
 
     def outline(of, k):
         around = np.pad(of, 1, constant_values=255)
@@ -202,6 +202,15 @@ def test_tolerance_is_a_distance_in_pixels():
     for shift, want in ((0, 1), (3, 1), (4, 0)):
         shifted[:], shifted[:, 200 + shift :] = 0, 1
         assert boundary.f1(labels, shifted) == want
+
+
+def test_padding_changes_no_score():
+    labels, prediction = maps(n=1, size=(40, 56))
+    labels[labels == 255] = 0
+    around = ((0, 0), (3, 50), (7, 90))
+    padded = np.pad(labels, around, constant_values=255), np.pad(prediction, around)
+    for tolerance in (0.0075, 0.05):
+        assert boundary.f1(padded[0][0], padded[1][0], tolerance) == boundary.f1(labels[0], prediction[0], tolerance)
 
 
 def test_ignored_pixels_are_no_boundary():
