@@ -1,6 +1,6 @@
 """Does it matter where a maximum was? Noh, Hong & Han 2015 (arXiv:1505.04366), section 3.2.1.
 
-A small DeconvNet on CamVid that puts values back where its poolings found them, and one that puts them into the corners of their windows.
+A small DeconvNet on nuclei that puts values back where its poolings found them, and one that puts them into the corners of their windows.
 """
 
 from cvjax.config import load
@@ -14,11 +14,13 @@ PAPER = Paper(
 
 
 def get_study(arg=""):
-    base = load("experiments/unet_camvid.py", arg)
+    base = load("experiments/unet_nuclei.py", arg)
     with base.unlocked():
         base.model = dict(name="deconvnet", variant="small", unpool="switches")
-        base.image.size = 128
-        base.train.update(duration="300 steps", eval_every="300 steps", checkpoint_every="300 steps", probes=("upsampling",))
+        base.optim.warmup = "20 steps"
+        base.train.update(
+            duration="150 steps", eval_every="150 steps", checkpoint_every="150 steps", probes=("upsampling",), monitor="val/mIoU"
+        )
     return Study(
         base,
         arms={unpool: {"model.unpool": unpool} for unpool in ("switches", "corner")},

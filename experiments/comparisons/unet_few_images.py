@@ -18,7 +18,8 @@ def get_study(arg=""):
         base.data.batch_size = 5
         base.image.size = 160
         base.augment = dict(elastic=0.0)
-        base.train.update(duration="300 steps", eval_every="300 steps", checkpoint_every="300 steps")
+        base.optim.warmup = "20 steps"
+        base.train.update(duration="200 steps", eval_every="200 steps", checkpoint_every="200 steps")
     return Study(
         base,
         arms={f"{name}-{slices}": {"augment.elastic": sigma, "data.train": part}

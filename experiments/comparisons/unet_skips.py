@@ -1,6 +1,6 @@
 """What do the bridges of a U-Net carry? Ronneberger, Fischer & Brox 2015 (arXiv:1505.04597).
 
-A small U-Net on CamVid without bridges, with maps that are added, as FCN adds, and with maps that are joined; and a ResNet-18 of the same
+A small U-Net on nuclei without bridges, with maps that are added, as FCN adds, and with maps that are joined; and a ResNet-18 of the same
 task as its contracting path.
 """
 
@@ -11,11 +11,12 @@ SKIPS = ("none", "sum", "concat")
 
 
 def get_study(arg=""):
-    base = load("experiments/unet_camvid.py", arg)
+    base = load("experiments/unet_nuclei.py", arg)
     with base.unlocked():
-        base.model.variant = "mini"
-        base.image.size = 128
-        base.train.update(duration="400 steps", eval_every="200 steps", checkpoint_every="400 steps", probes=("upsampling",))
+        base.optim.warmup = "20 steps"
+        base.train.update(
+            duration="150 steps", eval_every="150 steps", checkpoint_every="150 steps", probes=("upsampling",), monitor="val/mIoU"
+        )
     return Study(
         base,
         arms={

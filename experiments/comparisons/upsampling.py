@@ -1,7 +1,7 @@
 """Five ways back to full resolution, in a network that doubles scores and in one that doubles features.
 
 Nearest, bed of nails, max unpooling (Noh et al. 2015, arXiv:1505.04366), transposed convolution and bilinear interpolation in an FCN-8s
-(Long et al. 2015, arXiv:1411.4038) and in a U-Net (Ronneberger et al. 2015, arXiv:1505.04597) on CamVid: mIoU, outlines, checkerboards
+(Long et al. 2015, arXiv:1411.4038) and in a U-Net (Ronneberger et al. 2015, arXiv:1505.04597) on nuclei: mIoU, outlines, checkerboards
 (the probe "upsampling") and milliseconds.
 """
 
@@ -10,14 +10,16 @@ from cvjax.study import Claim, Study
 
 OPERATIONS = ("transposed", "bilinear", "nearest", "bed_of_nails", "unpool")
 NETS = {"fcn": {"model.name": "fcn", "model.variant": 11, "model.width": 16, "model.batch_norm": True, "model.dropout": 0.0},
-        "unet": {"model.variant": "mini"}}  # fmt: skip
+        "unet": {}}  # fmt: skip
 
 
 def get_study(arg=""):
-    base = load("experiments/unet_camvid.py", arg)
+    base = load("experiments/unet_nuclei.py", arg)
     with base.unlocked():
-        base.image.size = 128
-        base.train.update(duration="400 steps", eval_every="200 steps", checkpoint_every="400 steps", probes=("upsampling",))
+        base.optim.warmup = "20 steps"
+        base.train.update(
+            duration="150 steps", eval_every="150 steps", checkpoint_every="150 steps", probes=("upsampling",), monitor="val/mIoU"
+        )
     return Study(
         base,
         arms={f"{net}-{way}": {**settings, "model.upsample": way} for net, settings in NETS.items() for way in OPERATIONS},
