@@ -256,6 +256,8 @@ def _check(experiment: Experiment) -> None:
         raise UserError("config.augment.crop='resized' and randaugment work on the host: set config.data.cache='none'")
     if e.info.task == "segmentation":
         _check_planes(e)
+    elif e.pixels is not None and e.pixels.tile:
+        raise UserError("config.image.tile is for pictures with label maps; set it to ()")
     elif (e.augment.zoom, e.augment.rotate, e.augment.elastic, e.augment.photometric) != ((1.0, 1.0), 0.0, 0.0, 0.0):
         raise UserError("config.augment: zoom, rotate, elastic and photometric are for pictures with label maps")
     if e.fitted and training:

@@ -73,7 +73,8 @@ def _shapes(e: Experiment, state: State, optimiser: Any, schedule: Callable, say
     if e.training.monitor not in measured["val"]:
         raise UserError(f"config.train.monitor='{e.training.monitor}' is not measured; have: {', '.join(measured['val'])}")
     if e.pixels is not None:
-        picture = jnp.zeros((1, e.pixels.size, e.pixels.size, e.pixels.channels), jnp.uint8)
+        side = e.pixels.tile[0] if e.pixels.tile else e.pixels.size
+        picture = jnp.zeros((1, side, side, e.pixels.channels), jnp.uint8)
         say(f"predict  gives {', '.join(jax.eval_shape(step.forward(e), state, picture)[0])}")
 
 

@@ -35,10 +35,12 @@ def explain_files(config: ConfigDict, folder: Path, paths: list[str], method: st
     """Draws for each picture (files, or folders with all below them) what the network looks at, a sheet each, see `predict.draw_each`.
 
     method: "attention", of the last layer; "rollout", of all layers; "gradcam", of the class that the network says.
-    Raises UserError where the network has nothing for a method, before any picture is read.
+    Raises UserError where the network answers every pixel or has nothing for a method, before any picture is read.
     """
     files = predict.pictures(paths, "explain")
     e, state = predict.finished(config, folder, which, "explain")
+    if e.info.task == "segmentation":
+        raise UserError(f"explain is for networks with one answer a picture, and {folder} has one for every pixel; use predict")
     find, panels = METHODS[method]
     look = find(e, state)
     assert e.pixels is not None  # of which `predict.finished` has made sure

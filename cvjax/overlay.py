@@ -37,12 +37,13 @@ def segmentation(image: np.ndarray, labels: np.ndarray, lines: Sequence[tuple[in
     size = max(13, min(picture.size) // 24)
     width = max(picture.width, lettering.SMALLEST)
     columns = max(1, min(width // (12 * size), len(lines)))
+    column = min(width // columns, 24 * size)  # below a long strip, too, a share is near its name
     rows = -(-len(lines) // columns)
     sheet = Image.new("RGB", (width, picture.height + round(1.5 * size * rows) + size), lettering.PAPER)
     sheet.paste(picture, (0, 0))
     for i, (number, name, share) in enumerate(lines):
-        corner = (i % columns * width // columns + size // 2, picture.height + size // 2 + round(1.5 * size * (i // columns)))
-        _entry(ImageDraw.Draw(sheet), corner, width // columns - size, size, number, f"{name}\t{percent(share)}")
+        corner = (i % columns * column + size // 2, picture.height + size // 2 + round(1.5 * size * (i // columns)))
+        _entry(ImageDraw.Draw(sheet), corner, column - size, size, number, f"{name}\t{percent(share)}")
     return np.asarray(sheet)
 
 
@@ -50,7 +51,8 @@ def coloured(picture: Image.Image, labels: np.ndarray) -> Image.Image:
     """Classes in colour over the picture in grey; where a label is 255 the picture as it is."""
     stretched = np.asarray(Image.fromarray(labels).resize(picture.size, Image.Resampling.NEAREST))
     pixels = np.asarray(picture)
-    mixed = OPACITY * palette()[stretched] + (1 - OPACITY) * pixels.mean(-1, keepdims=True)
+    mixed = (OPACITY * palette()).astype(np.float32)[stretched]  # in half of the memory that float64 takes
+    mixed += (1 - OPACITY) * pixels.mean(-1, keepdims=True, dtype=np.float32)
     return Image.fromarray(np.where(stretched[..., None] == IGNORE, pixels, mixed.astype(np.uint8)))
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -21,6 +22,7 @@ from cvjax.files import write_json
 from cvjax.log import summary, unfinished
 from cvjax.preprocess import host_eval
 from cvjax.state import State
+from cvjax.tiles import tiled
 
 
 def evaluate_run(config: ConfigDict, folder: Path, split: str, which: str) -> dict[str, float]:
@@ -76,7 +78,7 @@ def draw_each(e: Experiment, state: State, files: list[tuple[Path, str]], out: P
     table: file in `out` that gets a line of JSON a picture: its file, its drawing, its best classes and their probabilities.
     draw: `draw(record, example, row, path)` of what was read, what the network sees of it, and what `task.decode` makes of its outputs.
     """
-    see, prepare = step.forward(e), host_eval(e.pixels, replace(e.info, largest=None))
+    see, prepare = _seen(e, state), host_eval(e.pixels, replace(e.info, largest=None))
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -92,12 +94,9 @@ def draw_each(e: Experiment, state: State, files: list[tuple[Path, str]], out: P
             except (DecodeError, OSError) as error:
                 print(f"{file}: skipped, {error}", file=sys.stderr)
                 continue
-            rows, metrics = jax.device_get(see(state, example["image"][None]))
+            row, metrics = see(example["image"], record["image"].size)
             if told := unfinished(metrics):
                 print(f"warning: {file}: {told}", file=sys.stderr)
-            height, width = record["image"].size
-            planes = example["image"].shape[:2]  # larger than the picture where that is seen as it is
-            row = {key: x[0][:height, :width] if x.shape[1:3] == planes else x[0] for key, x in rows.items()}
             lines.write(json.dumps({"file": str(file), "drawn": name, **e.task.describe(row, e.info)}) + "\n")
             lines.flush()
             draw(record, example, row, out / name)
@@ -108,6 +107,28 @@ def draw_each(e: Experiment, state: State, files: list[tuple[Path, str]], out: P
         raise UserError("none of the pictures could be read")
     half.replace(out / table)
     print(f"pictures and {table} are in {out}")
+
+
+def _seen(e: Experiment, state: State) -> Callable[[np.ndarray, tuple[int, int]], tuple[dict, dict]]:
+    """`(image, (height, width)) -> (row, metrics)` of one picture, which lies in the top left corner of `image` where that is larger."""
+    see, tile = step.forward(e), e.pixels.tile if e.pixels else ()
+
+    def whole(image: np.ndarray, size: tuple[int, int]) -> tuple[dict, dict]:
+        rows, metrics = jax.device_get(see(state, image[None]))
+        return {key: x[0][: size[0], : size[1]] if x.shape[1:3] == image.shape[:2] else x[0] for key, x in rows.items()}, metrics
+
+    def in_tiles(image: np.ndarray, size: tuple[int, int]) -> tuple[dict, dict]:
+        found = []
+
+        def kept(window: np.ndarray) -> dict:
+            rows, metrics = jax.device_get(see(state, window))
+            found.append(metrics)
+            return rows
+
+        row = tiled(kept, image[: size[0], : size[1]], *tile)
+        return row, {name: float(np.mean([metrics[name] for metrics in found])) for name in found[0]}
+
+    return in_tiles if tile else whole
 
 
 def _earlier(out: Path, table: str, files: list[tuple[Path, str]]) -> dict[str, str]:

@@ -31,6 +31,7 @@ class Pixels:
         channels: 3, or 1 for grey.
         crop_fraction: for evaluation, the centre crop's share of the shorter side (0.875: 256 -> 224); 1 keeps all of it.
         mean, std: per channel, of pixels in 0-1.
+        tile: of pictures with label maps, how predict goes through one: () at once, or (tile, margin) in pixels, see `cvjax.tiles`.
     """
 
     size: int
@@ -38,6 +39,7 @@ class Pixels:
     crop_fraction: float = 1.0
     mean: tuple = IMAGENET_MEAN
     std: tuple = IMAGENET_STD
+    tile: tuple = ()
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.channels not in (1, 3):
@@ -49,6 +51,10 @@ class Pixels:
         for name in ("mean", "std"):
             if len(getattr(self, name)) != self.channels:
                 raise UserError(f"config.image.{name} has {len(getattr(self, name))} values for {self.channels} channels")
+        whole = all(isinstance(x, int) and not isinstance(x, bool) for x in self.tile)
+        if self.tile and not (len(self.tile) == 2 and whole and 0 <= 2 * self.tile[1] < self.tile[0]):
+            rest = "it is (tile, margin) in whole pixels, the tile wider than two margins, such as (256, 32), or () for none"
+            raise UserError(f"config.image.tile is {self.tile}; {rest}")
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,22 @@
 """Overlap-tile inference (Ronneberger et al. 2015, arXiv:1505.04597, figure 2): a picture of any size, seen a tile at a time.
 
-Tiles overlap by a margin on each side, and of each only what lies inside of the margin is kept: where the margin is as wide as the network
-can see, that is what it would say of the whole picture. Beyond the border the picture is mirrored.
+Tiles overlap by a margin on each side, and of each only what lies inside of the margin is kept. Where the margin is as wide as the network
+can see, and tile and margin are multiples of its largest stride, that is what it would say of the whole picture. Beyond the border the
+picture is mirrored.
 
 b batch · h w height, width · c channels
 """
 
 from collections.abc import Callable
+from typing import Any
 
+import jax
 import numpy as np
-from jaxtyping import Num
+from jaxtyping import Num, PyTree
 
 
-def tiled(see: Callable[[np.ndarray], np.ndarray], image: Num[np.ndarray, "h w c"], tile: int, margin: int) -> Num[np.ndarray, "h w *k"]:
-    """What `see` says of every pixel of a picture.
+def tiled(see: Callable[[np.ndarray], Any], image: Num[np.ndarray, "h w c"], tile: int, margin: int) -> PyTree[Num[np.ndarray, "h w ..."]]:
+    """What `see` says of every pixel of a picture: an array or, where `see` returns a dict of arrays, a dict of arrays.
 
     Args:
         see: `1 tile tile c -> 1 tile tile ...`; always of the same shape, so it is compiled once.
@@ -25,10 +28,14 @@ def tiled(see: Callable[[np.ndarray], np.ndarray], image: Num[np.ndarray, "h w c
     rows, columns = -(-height // step), -(-width // step)
     around = [(margin, margin + count * step - n) for count, n in ((rows, height), (columns, width))]
     mirrored = np.pad(image, (*around, (0, 0)), mode="reflect" if min(height, width) > 1 else "edge")
+    inside = slice(margin, margin + step)
 
-    def inner(row: int, column: int) -> np.ndarray:
+    def inner(row: int, column: int) -> Any:
         window = mirrored[row * step : row * step + tile, column * step : column * step + tile]
-        return np.asarray(see(window[None]))[0, margin : margin + step, margin : margin + step]
+        return jax.tree.map(lambda x: np.asarray(x)[0, inside, inside], see(window[None]))
 
-    strips = [np.concatenate([inner(row, column) for column in range(columns)], 1) for row in range(rows)]
-    return np.concatenate(strips)[:height, :width]
+    def joined(parts: list, axis: int) -> Any:
+        return jax.tree.map(lambda *x: np.concatenate(x, axis), *parts)
+
+    strips = [joined([inner(row, column) for column in range(columns)], 1) for row in range(rows)]
+    return jax.tree.map(lambda x: x[:height, :width], joined(strips, 0))

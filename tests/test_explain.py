@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import flax.linen as nn
 import jax
@@ -232,6 +233,13 @@ def test_a_method_for_which_a_network_has_nothing(runs, photos, tmp_path, name, 
     with pytest.raises(UserError, match=says):
         explain_files(config_of(runs / name), runs / name, [str(photos)], method, "latest", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_network_that_answers_every_pixel(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict, "finished", lambda *given: (build(tiny("segmentation")), None))
+    with pytest.raises(UserError, match="one answer a picture, and runs/a has one for every pixel; use predict") as found:
+        explain_files(tiny("segmentation"), Path("runs/a"), [str(photos)], "gradcam", "latest", tmp_path / "out")
+    assert found.value.exit_code == 2 and not (tmp_path / "out").exists()
 
 
 def test_pictures_are_asked_for_and_texts_are_not_explained(runs, photos, tmp_path, monkeypatch):

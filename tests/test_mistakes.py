@@ -29,6 +29,8 @@ MISTAKES = [
     ({"model": {"shortcut": "none", "zero_init_gamma": True}}, "a plain net"),
     ({"image": {"crop_fraction": 0.0}}, "crop_fraction is 0.0"),
     ({"image": {"std": (0.0, 0.1, 0.1)}}, "std is above 0"),
+    *(({"image": {"tile": tile}}, r"image.tile is .*; it is \(tile, margin\)") for tile in [256, (8, 4), (8, -1), (8.0, 2), (8, True)]),
+    ({"image": {"tile": (8, 2)}}, "config.image.tile is for pictures with label maps"),
     ({"augment": {"scale": (2, 3)}}, "a range of shares"),
     ({"augment": {"randaugment": (2, 99)}}, "magnitude 0-30"),
     ({"augment": {"erase": 1.5}}, "a probability"),

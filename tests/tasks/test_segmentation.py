@@ -184,6 +184,12 @@ def test_more_classes_make_a_longer_legend():
     assert 300 < heights[0] < heights[1]
 
 
+def test_below_a_strip_shares_stay_near_their_names():
+    legend = segmentation.draw(np.zeros((224, 2000, 3), np.uint8), {"prediction": np.zeros((1, 1), np.uint8)}, INFO)[225:]
+    inked = np.flatnonzero((legend < 100).any((0, 2)))
+    assert 100 < inked.max() < 320 and np.diff(inked).max() < 250
+
+
 def test_ignored_pixels_keep_their_colour():
     picture = overlay.lettering.enlarged(RNG.integers(0, 256, (300, 300, 3)).astype(np.uint8))
     labels = np.array([[255, 0], [1, 255]], np.uint8)
