@@ -74,7 +74,9 @@ def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k j o"], stride
     derivatives: forward-mode differentiation (`jax.jvp`, `jax.hessian`) is then an error; use `plain` for that.
     """
     if jax.default_backend() == "cpu" and groups == 1 and x.dtype == jnp.float32 and (stride <= kernel.shape[0] or kernel.shape[0] == 1):
-        return _fast(x, kernel, stride)
+        k = kernel.shape[0]
+        large = stride == 1 and k % 2 and 3 < k and min(x.shape[1:3]) < 2 * k
+        return _of_windows(x, kernel) if large else _fast(x, kernel, stride)
     return plain(x, kernel, stride, groups)
 
 
@@ -84,6 +86,14 @@ def plain(x: Float[Array, "b h w i"], kernel: Float[Array, "k k j o"], stride: i
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), pad, dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups
     )
+
+
+def _of_windows(x: Array, kernel: Array) -> Array:
+    """A product of matrices, a row for each window: where windows are about as large as the map, XLA takes up to eighty times as long."""
+    (_, h, w, _), k = x.shape, kernel.shape[0]
+    x = jnp.pad(x, ((0, 0), (k // 2, k // 2), (k // 2, k // 2), (0, 0)))
+    taps = [x[:, row : row + h, column : column + w] for row in range(k) for column in range(k)]
+    return jnp.einsum("bhwn,no->bhwo", jnp.concatenate(taps, -1), kernel.reshape(-1, kernel.shape[-1]))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
