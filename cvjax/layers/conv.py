@@ -75,7 +75,7 @@ def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k j o"], stride
     """
     if jax.default_backend() == "cpu" and groups == 1 and x.dtype == jnp.float32 and (stride <= kernel.shape[0] or kernel.shape[0] == 1):
         k = kernel.shape[0]
-        large = stride == 1 and k % 2 and 3 < k and min(x.shape[1:3]) < 2 * k
+        large = stride == 1 and k % 2 and k > 3 and min(x.shape[1:3]) < 2 * k
         return _of_windows(x, kernel) if large else _fast(x, kernel, stride)
     return plain(x, kernel, stride, groups)
 
