@@ -59,45 +59,69 @@ def _args() -> argparse.Namespace:
 
 
 def _cvjax(args: argparse.Namespace):
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    from cvjax import environment
-
-    os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {args.xla_flags}".strip()
-    environment.prepare()
-    import jax
+    _prepare()
     import numpy as np
     import optax
 
-    from cvjax import parallel
     from cvjax.models import alexnet, resnet, vgg, vit
-    from cvjax.state import streams
 
     size, side, classes = NETS[args.net]
     ours = {"alexnet": lambda: alexnet.Model(classes, "one_column"), "vgg16": lambda: vgg.Model(classes, 16)}
     ours |= {name: lambda name=name: vit.Model(classes, name) for name in TIMM}
-    model, optimizer = ours[args.net]() if args.net in ours else resnet.Model(classes, int(args.net)), optax.sgd(0.01, 0.9)
+    model = ours[args.net]() if args.net in ours else resnet.Model(classes, int(args.net))
     rng = np.random.default_rng(0)
-    image = rng.standard_normal((size, side, side, 3), np.float32)
-    batch = parallel.shard({"image": image, "label": rng.integers(0, classes, size)})
-    variables = jax.jit(lambda: model.init(jax.random.key(0), {"image": image[:1]}, train=False))()
+    batch = {"image": rng.standard_normal((size, side, side, 3), np.float32), "label": rng.integers(0, classes, size)}
 
-    if args.forward:
-        forward = parallel.per_device(lambda v, batch: parallel.gather(model.apply(v, batch, train=False)["logits"]), (None, 0))
-        variables = parallel.replicate(variables)
-        return lambda: jax.block_until_ready(forward(variables, batch))
+    def loss(out, batch):
+        return optax.softmax_cross_entropy_with_integer_labels(out["logits"], batch["label"]).sum() / size
+
+    return _once(model, batch, None if args.forward else loss)
+
+
+def _prepare() -> None:
+    """As the launcher does, on a CPU."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from cvjax import environment
+
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    environment.prepare()
+
+
+def _once(model, batch: dict, loss, outputs: tuple[str, ...] = ("logits",)):
+    """One training step of cvjax, or without a loss one forward pass to these outputs.
+
+    loss: of (outputs, batch) on one device, to be summed over all.
+    """
+    import jax
+    import optax
+
+    from cvjax import parallel
+    from cvjax.state import streams
+
+    optimizer, image = optax.sgd(0.01, 0.9), batch["image"][:1]
+    variables = jax.jit(lambda: model.init(jax.random.key(0), {"image": image}, train=False))()
+    batch = parallel.shard(batch)
+
+    if loss is None:
+
+        def forward(variables, batch):
+            out = model.apply(variables, batch, train=False)
+            return parallel.gather({name: out[name] for name in outputs})
+
+        variables, passed = parallel.replicate(variables), parallel.per_device(forward, (None, 0))
+        return lambda: passed(variables, batch)
 
     def step(state, batch):
         params, stats, momentum, number = state
         rngs = streams(0, number, jax.lax.axis_index(parallel.AXIS))
 
-        def loss(params):
+        def objective(params):
             variables = {"params": params, "batch_stats": stats}
             out, new = model.apply(variables, batch, train=True, rngs=rngs, mutable=["batch_stats"])
-            nll = optax.softmax_cross_entropy_with_integer_labels(out["logits"], batch["label"])
-            return nll.sum() / size, new.get("batch_stats", {})
+            return loss(out, batch), new.get("batch_stats", {})
 
-        (value, stats), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+        (value, stats), gradient = jax.value_and_grad(objective, has_aux=True)(params)
         value, gradient = parallel.psum((value, gradient))
         updates, momentum = optimizer.update(gradient, momentum, params)
         return (optax.apply_updates(params, updates), stats, momentum, number + 1), value
@@ -110,7 +134,6 @@ def _cvjax(args: argparse.Namespace):
     def once() -> None:
         nonlocal state
         state, _ = compiled(state, batch)
-        jax.block_until_ready(state)
 
     return once
 
