@@ -9,7 +9,8 @@ A training step is forward, mean cross-entropy over all pixels (ours: `tasks/seg
 in both halves), backward and SGD with momentum. Forward: inference to the scores of all heads at the picture's size. Normalised pictures
 and labels lie ready in both halves; nothing is read, augmented or decoded, and no accuracy is computed. Each half is a process of its own;
 they take turns, a step or three forward passes at a time; cvjax as under the launcher (one JAX device per core, so a picture on each of
-two), torch with one thread per core. Printed: torch's time over cvjax's, round by round, median (range), and the best seconds a pass of each.
+two), torch with one thread per core. Printed: torch's time over cvjax's, round by round, median (range), and the best seconds a pass of
+each.
 """
 
 import argparse
