@@ -1,4 +1,13 @@
-"""Street scenes, every pixel one of 11 classes: a small U-Net on CamVid at half resolution (Ronneberger et al. 2015, arXiv:1505.04597)."""
+"""Street scenes, every pixel one of 11 classes: a small U-Net on CamVid at half resolution (Ronneberger et al. 2015, arXiv:1505.04597).
+
+A fourth of the paper's width with padded convolutions and BatchNorm, crops of 160 pixels at 0.75 to 1.5 times the size, flips, changes of
+colour; AdamW, half a cosine. Rare classes weigh more: without weights, poles, signs, fences, people and bicycles were never said in 24
+epochs, and mIoU was 41.7 %.
+
+Run:      python launch.py train --config=experiments/unet_camvid.py:root=camvid --workdir=runs/camvid
+Expected: RESULT
+Smoke:    python launch.py train --config=experiments/unet_camvid.py:smoke --workdir=runs/camvid_smoke
+"""
 
 from cvjax.config import args, experiment, smoke
 
