@@ -23,7 +23,7 @@ def get_config(arg=""):
         task=dict(name="segmentation", class_weights=() if a.smoke else tuple(WEIGHTS.values())),
         model=dict(name="unet", variant="small", batch_norm=True),
         data=dict(name="camvid", root=a.root, train="train", val="val", batch_size=8),
-        image=dict(size=160, mean=(0.29, 0.32, 0.33), std=(0.22, 0.24, 0.25)),
+        image=dict(size=32 if a.smoke else 160, mean=(0.29, 0.32, 0.33), std=(0.22, 0.24, 0.25)),
         augment=dict(flip=True, zoom=(0.75, 1.5), photometric=0.3),
         optim=dict(name="adamw", lr=3e-3, weight_decay=1e-3, schedule="cosine", warmup="1 epochs", clip=1.0),
         train=dict(duration="30 epochs", log_every="10 steps", eval_every="5 epochs", checkpoint_every="5 epochs", monitor="val/mIoU"),

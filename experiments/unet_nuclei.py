@@ -18,7 +18,7 @@ def get_config(arg=""):
         task=dict(name="segmentation"),
         model=dict(name="unet", variant="mini", batch_norm=True),
         data=dict(name="dsb2018", root=a.root, border=a.border, train="train", val="val", batch_size=8),
-        image=dict(size=128, channels=1, mean=(0.05,), std=(0.055,)),
+        image=dict(size=32 if a.smoke else 128, channels=1, mean=(0.05,), std=(0.055,)),
         augment=dict(flip=True, zoom=(0.75, 1.5), rotate=180.0, photometric=0.3),
         optim=dict(name="adamw", lr=3e-3, weight_decay=1e-3, schedule="cosine", warmup="1 epochs", clip=1.0),
         train=dict(
