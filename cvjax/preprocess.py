@@ -112,7 +112,7 @@ def host_train(pixels: Pixels | None, augment: Augment, info: Info) -> Callable[
     if pixels is None:
         return _views.text
     if info.task == "segmentation":
-        return partial(_views.patch, size=pixels.size, channels=pixels.channels, zoom=augment.zoom, rotate=augment.rotate,
+        return partial(_views.patch, size=pixels.size, channels=pixels.channels, mean=pixels.mean, zoom=augment.zoom, rotate=augment.rotate,
                        elastic=augment.elastic, photometric=augment.photometric)  # fmt: skip
     return partial(_views.training, size=pixels.size, channels=pixels.channels, crop=augment.crop, scale=augment.scale,
                    randaugment=augment.randaugment)  # fmt: skip
@@ -123,7 +123,7 @@ def host_eval(pixels: Pixels | None, info: Info) -> Callable[[dict], dict]:
     if pixels is None:
         return _views.text
     if info.task == "segmentation":
-        return partial(_views.canvas, size=info.largest, channels=pixels.channels)
+        return partial(_views.canvas, size=info.largest, channels=pixels.channels, mean=pixels.mean)
     return partial(_views.evaluation, size=pixels.size, channels=pixels.channels, crop_fraction=pixels.crop_fraction)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from cvjax.data._augment import MAPS, Example, Size, _crop, _image_size, _pair, _scale, pixels
 from cvjax.data._labels import IGNORE
 
-MEAN = (124, 116, 104)  # of ImageNet's pixels; what lies around a picture, so that standardised it is about 0
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet's pixels
 GREY = (0.299, 0.587, 0.114)  # ITU-R 601
 
 
@@ -22,18 +22,19 @@ def random_scale(example: Example, rng: np.random.Generator, low: float, high: f
     return _scale(pixels(example, (height, width)), height, width)
 
 
-def random_crop(example: Example, rng: np.random.Generator, size: Size) -> Example:
+def random_crop(example: Example, rng: np.random.Generator, size: Size, mean: tuple = MEAN) -> Example:
     """A piece of `size` from anywhere. Where the picture is smaller it lies anywhere in the piece, see `pad`."""
     example = pixels(example)
     (height, width), (tall, wide) = _pair(size), _image_size(example)
     top, left = int(rng.integers(abs(tall - height) + 1)), int(rng.integers(abs(wide - width) + 1))
     cut = (top if tall > height else 0, left if wide > width else 0)
     example = _crop(example, *cut, min(tall, height), min(wide, width))
-    return pad(example, top - cut[0], left - cut[1], height, width)
+    return pad(example, top - cut[0], left - cut[1], height, width, mean)
 
 
-def pad(example: Example, top: int, left: int, height: int, width: int) -> Example:
-    """Puts the picture into `height` x `width` pixels, `top` from above. Around it are the mean colour, IGNORE and weight 0."""
+def pad(example: Example, top: int, left: int, height: int, width: int, mean: tuple = MEAN) -> Example:
+    """Puts the picture into `height` x `width` pixels, `top` from above. Around it are `mean` (one number or three, 0-1; what the network's
+    images are standardised by, so that it sees about 0), IGNORE and weight 0."""
     image = example["image"]
     tall, wide, channels = image.shape
     if (tall, wide) == (height, width):
@@ -44,7 +45,8 @@ def pad(example: Example, top: int, left: int, height: int, width: int) -> Examp
         out[top : top + tall, left : left + wide] = field
         return out
 
-    out = {**example, "image": framed(image, MEAN if channels == 3 else round(np.dot(MEAN, GREY)))}
+    colour = 255 * np.asarray(mean if len(mean) in (1, channels) else [np.dot(mean, GREY)])
+    out = {**example, "image": framed(image, np.rint(colour))}
     if "boxes" in example:
         out["boxes"] = example["boxes"] + np.array([left, top, left, top], np.float32)
     if "masks" in example:

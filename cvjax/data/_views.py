@@ -49,13 +49,14 @@ def patch(
     *,
     size: int | tuple[int, int],
     channels: int = 3,
+    mean: tuple = _augment_plane.MEAN,
     zoom: tuple[float, float] = (1.0, 1.0),
     rotate: float = 0.0,
     elastic: float = 0.0,
     photometric: float = 0.0,
 ) -> dict:
     """A random view of a picture with a label map: resized by a factor in `zoom`, turned by up to `rotate` degrees, bent by `elastic`
-    pixels, a crop of `size`, its colours changed by `photometric`. (1, 1) and 0 leave one out.
+    pixels, a crop of `size` with `mean` around it, its colours changed by `photometric`. (1, 1) and 0 leave one out.
     """
     if tuple(zoom) != (1, 1):
         example = _augment_plane.random_scale(example, rng, *zoom)
@@ -63,14 +64,14 @@ def patch(
         example = _augment_plane.rotate(example, rng, rotate)
     if elastic:
         example = _augment_plane.elastic(example, rng, elastic)
-    example = _augment_plane.random_crop(example, rng, size)
+    example = _augment_plane.random_crop(example, rng, size, mean)
     if photometric:
         example = _augment_plane.photometric(example, rng, photometric)
     return _augment.to_channels(example, channels)
 
 
-def canvas(example: dict, *, size: tuple[int, int] | None, channels: int = 3) -> dict:
-    """The whole picture at its own resolution, in the top left corner of `size` (height, width) pixels; the rest is ignored.
+def canvas(example: dict, *, size: tuple[int, int] | None, channels: int = 3, mean: tuple = _augment_plane.MEAN) -> dict:
+    """The whole picture at its own resolution, in the top left corner of `size` (height, width) pixels; the rest is `mean` and ignored.
 
     Without a size the next multiples of STEP, so that pictures of many sizes come in few.
     """
@@ -79,4 +80,4 @@ def canvas(example: dict, *, size: tuple[int, int] | None, channels: int = 3) ->
     height, width = size or (-(-tall // STEP) * STEP, -(-wide // STEP) * STEP)
     if tall > height or wide > width:
         raise UserError(f"it is {tall} x {wide} pixels, more than the {height} x {width} of the largest image of its split")
-    return _augment.to_channels(_augment_plane.pad(example, 0, 0, height, width), channels)
+    return _augment.to_channels(_augment_plane.pad(example, 0, 0, height, width, mean), channels)

@@ -89,4 +89,5 @@ def reference_settings(arrays: dict, name: str) -> dict:
 
 
 def canonical(name: str) -> str:
-    return name
+    """As in torchvision's FCNs, whose ResNet is `backbone`; of a ResNet alone (`--init=torchvision:resnet50.pth`) the names begin there."""
+    return name if name.startswith(("backbone.", "classifier.", "aux_classifier.")) else f"backbone.{resnet.canonical(name)}"

@@ -66,3 +66,13 @@ class Model(nn.Module):
                 raise ValueError(f"resnet_unet: no {name} {getattr(self, name)!r}; have {', '.join(map(repr, have))}")
         if self.width < 0:
             raise ValueError(f"resnet_unet: width {self.width}; it must be at least 1, or 0 for 16")
+
+
+# ---- begun from a ResNet of torchvision's (`--init=torchvision:resnet34.pth`), whose last layer is left
+
+canonical = resnet.canonical
+
+
+def reference_name(path: str, model: Model) -> str:
+    """ "stage1_block1/conv1/kernel" -> "layer1.0.conv1.weight"; what a ResNet has not keeps its name."""
+    return resnet.reference_name(path, model) if path.startswith(("stem_", "stage")) else path

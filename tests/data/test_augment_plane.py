@@ -8,7 +8,9 @@ from PIL import Image
 
 from cvjax.data import _augment, _augment_plane, _views
 from cvjax.data._decode import Encoded
+from cvjax.data._source import Info
 from cvjax.errors import UserError
+from cvjax.preprocess import Augment, Pixels, host_eval, host_train
 
 
 def scene(height=40, width=56, cell=8):
@@ -214,3 +216,14 @@ def test_the_canvas_keeps_every_pixel_and_ignores_the_rest():
     )
     with pytest.raises(UserError, match="it is 40 x 56 pixels, more than the 40 x 55"):
         _views.canvas(example, size=(40, 55))
+
+
+@pytest.mark.parametrize(("channels", "mean"), [(1, (0.05,)), (3, (0.1, 0.5, 0.9))])
+@pytest.mark.parametrize("stored", [1, 3])
+def test_what_lies_around_a_picture_is_nought_to_the_network(stored, channels, mean):
+    info, pixels = Info(("a", "b"), 1, "segmentation", largest=(6, 9)), Pixels(8, channels, mean=mean, std=(0.05,) * channels)
+    example = {"image": np.full((4, 5, stored), 250, np.uint8), "labels": np.zeros((4, 5), np.uint8)}
+    for made in (host_eval(pixels, info)(example), host_train(pixels, Augment(), info)(example, np.random.default_rng(0))):
+        around = made["image"][made["labels"] == 255] / 255
+        expected = np.dot(mean, [0.299, 0.587, 0.114]) if stored < channels else mean
+        assert len(around) and np.abs(around - expected).max() < 0.003

@@ -11,7 +11,7 @@ from drawn import drawn
 from filled import image
 
 from cvjax import pretrained, transfer
-from cvjax.models import deconvnet, fcn, fcn_resnet, vgg
+from cvjax.models import deconvnet, fcn, fcn_resnet, resnet, resnet_unet, vgg
 from cvjax.state import flat
 
 GOLDEN = np.load(Path(__file__).with_name("fcn.npz"))
@@ -64,3 +64,20 @@ def test_a_deconvnet_begins_as_a_vgg(tmp_path):
     ours = {deconvnet.reference_name(path.partition("/")[2], model): path for path in flat(shapes["deconvnet"])}
     assert theirs - set(ours) == {"classifier.6.weight", "classifier.6.bias"}
     assert all(re.search("/(conv|norm)[1-5]_|/fc[67]/", path) for name, path in ours.items() if name in theirs)
+
+
+@pytest.mark.parametrize("net", [fcn_resnet.Model(3, 18, width=4), resnet_unet.Model(3, 8, width=4)])
+def test_begun_from_torchvisions_resnet(tmp_path, net):
+    """All that a ResNet has is taken, weights and statistics, and nothing else."""
+    source, image = resnet.Model(5, net.variant, width=4 * (net.variant == 18)), {"image": jnp.zeros((1, 32, 32, 3))}
+    np.savez(tmp_path / "resnet.npz", **drawn(source, 32, resnet.reference_name))
+    whole = {}
+    for model in (net, source):
+        shapes = jax.eval_shape(lambda model=model: model.init(jax.random.key(0), image, train=False))
+        blank = jax.tree.map(lambda x: np.zeros(x.shape, np.float32), shapes)
+        params, stats, fresh = transfer.initialise(blank["params"], blank["batch_stats"], f"torchvision:{tmp_path / 'resnet.npz'}", model)
+        whole[model] = flat({"params": params, "stats": stats}), fresh
+    (ours, fresh), (theirs, none) = whole[net], whole[source]
+    shared = {path for path in theirs if "/head/" not in path}
+    assert not none and set(fresh) == set(ours) - shared
+    assert all(np.array_equal(ours[path], theirs[path]) for path in shared)
