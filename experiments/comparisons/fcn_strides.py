@@ -25,7 +25,7 @@ def get_study(arg=""):
     with base.unlocked():
         base.model = dict(name="fcn", variant=11, width=16, batch_norm=True, dropout=0.0, stride=8)
         base.optim.warmup = "20 steps"
-        base.train.update(duration="150 steps", eval_every="150 steps", checkpoint_every="150 steps", monitor="val/mIoU")
+        base.train.update(duration="250 steps", eval_every="250 steps", checkpoint_every="250 steps", monitor="val/mIoU")
     return Study(
         base,
         arms={f"{stride}s": {"model.stride": stride} for stride in STRIDES},

@@ -15,7 +15,7 @@ def get_study(arg=""):
     with base.unlocked():
         base.optim.warmup = "20 steps"
         base.train.update(
-            duration="150 steps", eval_every="150 steps", checkpoint_every="150 steps", probes=("upsampling",), monitor="val/mIoU"
+            duration="250 steps", eval_every="250 steps", checkpoint_every="250 steps", probes=("upsampling",), monitor="val/mIoU"
         )
     return Study(
         base,
