@@ -277,6 +277,8 @@ def _check_planes(e: Experiment) -> None:
     """What pictures with label maps have no use for. Raises UserError."""
     if e.loading.cache == "device":
         raise UserError("config.data.cache='device' holds pictures of one size, and those with label maps are cut anew: set it to 'none'")
+    if e.pixels is not None and e.pixels.crop_fraction != 1:
+        raise UserError("config.image.crop_fraction is for labels of whole pictures: those with label maps are seen whole; set it to 1.0")
     if e.augment.crop != "none" or e.augment.randaugment or e.augment.mixup or e.augment.cutmix:
         raise UserError("config.augment: crop, randaugment, mixup and cutmix are for labels of whole pictures; have: flip, erase, zoom, "
                         "rotate, elastic, photometric")  # fmt: skip

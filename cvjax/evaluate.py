@@ -12,6 +12,8 @@ from cvjax.data import _pipeline
 from cvjax.preprocess import host_eval
 from cvjax.state import State
 
+KEPT = 2**30  # bytes of maps, such as label maps, that are kept of a split; the examples after them are only measured
+
 
 class Evaluator:
     """Evaluates states on the splits of an experiment; compiled once.
@@ -27,7 +29,7 @@ class Evaluator:
         self._last: tuple = ()
 
     def __call__(self, state: State, split: str, limit: int | None = None) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-        """Metrics, named "val/loss" and the like, and of every example what `decode` says and its label.
+        """Metrics, named "val/loss" and the like, and of every example what `decode` says and its label; of maps as many as KEPT holds.
 
         `limit` stops after so many batches: a rehearsal.
         """
@@ -38,14 +40,18 @@ class Evaluator:
     def _pass(self, state: State, split: str, limit: int | None) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         sums: dict[str, np.ndarray] = {}
         rows: list[dict] = []
+        room = KEPT
         metrics = self.e.task.host_metrics(self.e.splits[split].info)
         for batch in itertools.islice(self._batches(split), limit):
             terms, kept = jax.device_get(self._step(state, parallel.shard(batch)))
             for name, pair in terms.items():
                 sums[name] = sums.get(name, 0.0) + np.asarray(pair, np.float64)
-            rows.append({name: x[kept["valid"]] for name, x in kept.items()})
+            row = {name: x[kept["valid"]] for name, x in kept.items()}
             if metrics is not None:
-                metrics.update(rows[-1], rows[-1])
+                metrics.update(row, row)
+            if room > 0:
+                rows.append(row)
+                room -= sum(x.nbytes for x in row.values() if x.ndim > 2)
         values = {name: total / max(count, 1) for name, (total, count) in sums.items()}
         values |= self.e.task.derived(values)
         values |= metrics.result() if metrics is not None else {}

@@ -94,6 +94,8 @@ class Augment:
             raise UserError(f"config.augment.zoom is {self.zoom}; it is a range of factors of the size, such as (0.5, 2.0)")
         if self.erase > 1:
             raise UserError(f"config.augment.erase is {self.erase}; it is a probability")
+        if self.photometric > 1:
+            raise UserError(f"config.augment.photometric is {self.photometric}; it is a strength from 0 to 1")
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise UserError(f"config.augment.scale is {self.scale}; it is a range of shares of the area, such as (0.08, 1.0)")
         if self.randaugment and not (len(self.randaugment) == 2 and all(isinstance(x, int) and 0 <= x <= 30 for x in self.randaugment)):

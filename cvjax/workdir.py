@@ -90,7 +90,7 @@ def read_info(folder: Path) -> Info:
 
 
 def keep_predictions(folder: Path, e: Experiment, split: str, rows: dict[str, np.ndarray], name: str = "") -> None:
-    """What the run made of every example of a split (eval/val.npz), and a picture of some, the worst and then the best (images/).
+    """What the run made of the examples of a split (eval/val.npz), and a picture of some, the worst and then the best (images/).
 
     `name` keeps another evaluation apart from that of the end of the run: eval/<name>.npz, images/<name>.png.
     """

@@ -19,9 +19,9 @@ MOST = 2**24  # up to so many pixels OpenCV's counts, which are float32, are exa
 class SegmentationScores:
     """Counts (label, prediction) pairs batch by batch, exactly; `result()` scores all pixels of the split at once.
 
-    A class that is neither in the labels nor in the predictions of the split has no IoU: it is left out of the result and of every mean,
-    and `absent_classes` counts such classes. One that is predicted but never true has IoU 0 and counts, as in FCN's own evaluation
-    (shelhamer, score.py) and in torchmetrics' MulticlassJaccardIndex. Without a counted pixel there is nothing to score but that count.
+    `absent_classes` counts the classes that are not in the labels of the split. Where they are not in the predictions either they have no
+    IoU and are left out of every mean; one that is predicted but never true has IoU 0 and counts, as in FCN's own evaluation (shelhamer,
+    score.py) and in torchmetrics' MulticlassJaccardIndex. Without a counted pixel there is nothing to score but that count.
     """
 
     def __init__(self, classes: Sequence[str]):
@@ -55,7 +55,7 @@ class SegmentationScores:
         table = self._pairs[: len(self.classes), : len(self.classes)].astype(np.float64)
         right, true, said = np.diag(table), table.sum(1), table.sum(0)
         union = true + said - right
-        values = {"absent_classes": float((union == 0).sum())}
+        values = {"absent_classes": float((true == 0).sum())}
         if true.any():
             here = union > 0
             iou = right[here] / union[here]

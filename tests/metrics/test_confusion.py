@@ -97,7 +97,7 @@ def test_perfect_and_entirely_wrong():
 def test_absent_never_predicted_and_never_true_classes():
     found = one([[0, 0, 1, 1]], [[0, 2, 2, 0]], 4)  # 1 is never predicted, 2 never true, 3 absent
     assert found["IoU/c0"] == 1 / 3 and found["IoU/c1"] == 0 and found["IoU/c2"] == 0 and "IoU/c3" not in found
-    assert found["mIoU"] == pytest.approx(1 / 9) and found["mean_acc"] == 1 / 4 and found["absent_classes"] == 1
+    assert found["mIoU"] == pytest.approx(1 / 9) and found["mean_acc"] == 1 / 4 and found["absent_classes"] == 2
     assert found["fwIoU"] == pytest.approx(1 / 6) and found["boundary_F1"] == 0
 
 
@@ -123,7 +123,7 @@ def test_all_ignored_is_nothing_at_all(shape):
 def test_one_pixel_and_a_single_class():
     right, wrong = one([[1]], [[1]], 2), one([[1]], [[0]], 2)
     assert right["pixel_acc"] == right["mean_acc"] == right["mIoU"] == right["fwIoU"] == 1 and right["absent_classes"] == 1
-    assert wrong["pixel_acc"] == wrong["mean_acc"] == wrong["mIoU"] == wrong["fwIoU"] == 0 and wrong["absent_classes"] == 0
+    assert wrong["pixel_acc"] == wrong["mean_acc"] == wrong["mIoU"] == wrong["fwIoU"] == 0 and wrong["absent_classes"] == 1
     alone = one(np.zeros((9, 9)), np.zeros((9, 9)), 1)
     assert alone["mIoU"] == 1 and "boundary_F1" not in alone, "one class everywhere has no boundary"
 

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from cvjax import overlay
+from cvjax import evaluate, overlay
+from cvjax.build import build, initial_state
 from cvjax.errors import UserError
 from cvjax.ops import losses
 from cvjax.tasks import segmentation
+from cvjax.train import train
+from tiny import tiny
 
 RNG = np.random.default_rng(0)
 B, H, W, K = 8, 6, 5, 4
@@ -206,3 +209,30 @@ def test_colours_of_any_number_of_classes_are_distinct():
     assert len(np.unique(colours.round(), axis=0)) == 256
     distance = np.linalg.norm(colours[:24, None] - colours[None, :24], axis=-1) + 999 * np.eye(24)
     assert distance.min() > 50
+
+
+# ---- a run
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"image": {"crop_fraction": 0.5}}, "those with label maps are seen whole"),
+        ({"data": {"cache": "device"}}, "set it to 'none'"),
+        ({"augment": {"crop": "pad"}}, "for labels of whole pictures"),
+        ({"model": {"name": "resnet", "variant": 8}}, "the network gives logits of"),
+        ({"train": {"monitor": "val/IoU/horse"}}, "'val/IoU/horse' is not measured; have: .*val/IoU/shape 1"),
+    ],
+)
+def test_mistakes_are_told_before_the_first_step(settings, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        train(tiny("segmentation", **settings), tmp_path)
+
+
+def test_of_many_maps_only_some_are_kept_and_all_are_measured(monkeypatch):
+    e = build(tiny("segmentation"))
+    state, _, _ = initial_state(e)
+    whole, rows = evaluate.Evaluator(e)(state, "val")
+    monkeypatch.setattr(evaluate, "KEPT", 1)
+    values, first = evaluate.Evaluator(e)(state, "val")
+    assert values == whole and 0 < len(first["labels"]) < len(rows["labels"]) == len(e.splits["val"])
