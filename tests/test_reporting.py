@@ -93,3 +93,12 @@ def test_loss_over_decades_is_logarithmic_with_plain_numbers():
     labels = re.findall(r"<text[^>]*>([^<]*)</text>", drawn)
     assert {"0.001", "0.01", "0.1", "1"} <= set(labels) and not any("$" in label for label in labels)
     assert "0.001" not in figures.svg(figures.Panel("Learning rate", "epoch", [line]), "f")
+
+
+def test_confusions_of_label_maps_are_of_pixels(tmp_path):
+    (tmp_path / "eval").mkdir()
+    labels = np.array([[[0, 1], [1, 255]], [[0, 0], [255, 255]]], np.uint8)
+    np.savez(tmp_path / "eval" / "val.npz", valid=[True, True], labels=labels, prediction=np.zeros_like(labels))
+    assert confusion.examples(tmp_path, "val") == 2 and confusion.counts(tmp_path, "val") is None
+    (section,) = confusion.sections(tmp_path, ["a", "b"], lambda split: "validation")
+    assert "5 pixels of validation" in section and "100.0 %" in section

@@ -1,8 +1,10 @@
 """Which class is taken for which: a confusion matrix and the pairs confused most, out of `eval/<split>.npz`."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -22,18 +24,20 @@ def sections(workdir: Path, classes: list[str], named: Callable[[str], str]) -> 
     """
     found = []
     for path in sorted((workdir / "eval").glob("*.npz")):
-        label, prediction = _read(path)
+        label, prediction, unit = _read(path)
         if label.ndim == 1 and prediction.shape == label.shape and len(label):
-            found.append(_section(named(path.stem), label, prediction, classes))
+            found.append(_section(unit, named(path.stem), label, prediction, classes))
     return found
 
 
 def counts(workdir: Path, split: str) -> tuple[int, int] | None:
-    """(right, all) of a split's saved predictions; None where there are none."""
+    """(right, all) of a split's saved predictions of whole pictures; None where there are none."""
     path = workdir / "eval" / f"{split}.npz"
     if not path.exists():
         return None
-    label, prediction = _read(path)
+    label, prediction, unit = _read(path)
+    if unit:
+        return None
     return (int((label == prediction).sum()), len(label)) if label.ndim == 1 and label.shape == prediction.shape else None
 
 
@@ -53,27 +57,43 @@ def pairs(table: np.ndarray) -> list[tuple[int, int, int]]:
     return [pair for pair in found if pair[2]]
 
 
-def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and predicted classes, int n; `prediction`, or the first column of `top` (class ids, best first). Of label maps the pixels
-    that count."""
+def examples(workdir: Path, split: str) -> int | None:
+    """How many pictures of a split have saved predictions; None where none have."""
+    path = workdir / "eval" / f"{split}.npz"
+    if not path.exists():
+        return None
+    with _arrays(path) as arrays:
+        return len(arrays[arrays.files[0]])
+
+
+@contextmanager
+def _arrays(path: Path) -> Iterator[Any]:
+    """The arrays of a file. Raises UserError where it cannot be read."""
     try:
         with open(path, "rb") as file, np.load(file) as arrays:
-            if {"labels", "prediction"} <= set(arrays):
-                labels = arrays["labels"]
-                return labels[labels != IGNORE], arrays["prediction"][labels != IGNORE]
-            if "label" not in arrays or not {"top", "prediction"} & set(arrays):
-                return np.zeros((0, 0)), np.zeros(0)  # another task's predictions
-            return arrays["label"], arrays["prediction"] if "prediction" in arrays else arrays["top"][:, 0]
+            yield arrays
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise UserError(f"{path} cannot be read ({error}); remove it and run `launch.py eval` again") from None
 
 
-def _section(split: str, label: np.ndarray, prediction: np.ndarray, classes: list[str]) -> page.Markup:
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray, str]:
+    """Labels and predicted classes, int n, and what they are of: "" or "pixels "; `prediction`, or the first column of `top` (class ids,
+    best first). Of label maps the pixels that count."""
+    with _arrays(path) as arrays:
+        if {"labels", "prediction"} <= set(arrays):
+            labels = arrays["labels"]
+            return labels[labels != IGNORE], arrays["prediction"][labels != IGNORE], "pixels "
+        if "label" not in arrays or not {"top", "prediction"} & set(arrays):
+            return np.zeros((0, 0)), np.zeros(0), ""  # another task's predictions
+        return arrays["label"], arrays["prediction"] if "prediction" in arrays else arrays["top"][:, 0], ""
+
+
+def _section(unit: str, split: str, label: np.ndarray, prediction: np.ndarray, classes: list[str]) -> page.Markup:
     size = max(int(label.max()), int(prediction.max())) + 1
     names = [*classes, *(str(i) for i in range(len(classes), size))]
     table = matrix(label, prediction, len(names))
     draw = _table if len(names) <= CELLS else _image
-    caption = f"{len(label):,} of {split}; rows: true class, columns: predicted class"
+    caption = f"{len(label):,} {unit}of {split}; rows: true class, columns: predicted class"
     wrong = [(names[true], names[said], count, f"{100 * count / table[true].sum():.1f} %") for true, said, count in pairs(table)]
     most = (
         page.table(["true", "predicted as", "times", "of the class"], wrong, numeric={2, 3}) if wrong else page.element("p", "No mistakes.")

@@ -216,9 +216,7 @@ def _classes(run: Run) -> list[str]:
 
 def _num_examples(run: Run, metric: str) -> int | None:
     """Of the split that a metric was measured on: as many as there are saved predictions."""
-    split = metric.split("/")[0]
-    known = confusion.counts(run.path, split)
-    return known[1] if known else None
+    return confusion.examples(run.path, metric.split("/")[0])
 
 
 def _exact(number: int | None) -> str:

@@ -22,6 +22,7 @@ NEEDS = ()
 DATA = ("segmentation",)
 TINY = {"name": "unet", "variant": "tiny"}  # the smallest model to test this task with
 IGNORE = 255
+GAP = 4  # pixels between labels and prediction
 NAMED, LISTED = 5, 24  # so many classes, the largest, in a caption and in a legend
 
 
@@ -104,7 +105,9 @@ def panel(image: np.ndarray, row: dict, info) -> np.ndarray:
     """The picture in the colours of its labels, where there are some, and by or under it in those of its predicted classes; uint8 h w 3."""
     picture = Image.fromarray(np.broadcast_to(image, (*image.shape[:2], 3)))
     maps = [row[name][: picture.height, : picture.width] for name in ("labels", "prediction") if name in row]
-    return np.concatenate([np.asarray(overlay.coloured(picture, labels)) for labels in maps], int(picture.height >= picture.width))
+    axis = int(picture.height >= picture.width)
+    between = np.full((picture.height, GAP, 3) if axis else (GAP, picture.width, 3), 255, np.uint8)
+    return np.concatenate([part for labels in maps for part in (between, np.asarray(overlay.coloured(picture, labels)))][1:], axis)
 
 
 def caption(row: dict, info) -> tuple[str, float | None]:
