@@ -16,7 +16,7 @@ def get_study(arg=""):
     with base.unlocked():
         base.model.variant = "mini"
         base.data.batch_size = 5
-        base.image.size = 160
+        base.image.size = 128
         base.augment = dict(elastic=0.0)
         base.optim.warmup = "20 steps"
         base.train.update(duration="200 steps", eval_every="200 steps", checkpoint_every="200 steps")
