@@ -17,7 +17,7 @@ def get_config(arg=""):
         seed=0,
         task=dict(name="segmentation"),
         model=dict(name="unet", variant="small", batch_norm=True),
-        data=dict(name="isbi_membrane", root=a.root, border=a.border, train="train", val="val", batch_size=4),
+        data=dict(name="isbi_membrane", root=a.root, border=a.border, train="train", val="val", batch_size=8 if a.smoke else 4),
         image=dict(size=32 if a.smoke else 256, channels=1, mean=(0.5,), std=(0.25,)),
         augment=dict(flip=True, zoom=(0.8, 1.25), rotate=180.0, elastic=10.0, photometric=0.2),
         optim=dict(name="adamw", lr=2e-3, weight_decay=1e-4, schedule="cosine", warmup="50 steps", clip=1.0),
