@@ -24,6 +24,8 @@ from cvjax.preprocess import host_eval
 from cvjax.state import State
 from cvjax.tiles import tiled
 
+LABELS = "labels"
+
 
 def evaluate_run(config: ConfigDict, folder: Path, split: str, which: str) -> dict[str, float]:
     """Measures the "latest" or "best" checkpoint of a run on one split; writes eval/<split>_<which>.json and .npz."""
@@ -53,11 +55,17 @@ def evaluate_weights(config: ConfigDict, split: str) -> dict[str, float]:
 
 
 def predict_files(config: ConfigDict, folder: Path, paths: list[str], which: str, out: Path) -> None:
-    """Draws pictures (files, or folders with all below them) into `out`, with what the run says of each; see `draw_each`."""
+    """Draws pictures (files, or folders with all below them) into `out`, with what the run says of each; see `draw_each`.
+
+    Label maps are kept too, as index PNGs of the same names in `out`/labels.
+    """
     files = pictures(paths, "predict")
     e, state = finished(config, folder, which, "predict")
 
     def draw(record: dict, example: dict, row: dict, path: Path) -> None:
+        if hasattr(e.task, "label_map"):
+            (out / LABELS).mkdir(exist_ok=True)
+            e.task.label_map(row).save(out / LABELS / path.name)
         Image.fromarray(e.task.draw(decoded(record)["image"], row, e.info)).save(path)
 
     draw_each(e, state, files, out, "predictions.jsonl", draw)
@@ -147,8 +155,9 @@ def _earlier(out: Path, table: str, files: list[tuple[Path, str]]) -> dict[str, 
             raise UserError(f"--out={out}: {path} is not a table of drawings and would be overwritten; name another folder") from None
     seen = {file.resolve() for file, _ in files}
     for _, name in files:
-        if (out / name).exists() and (name not in found or (out / name).resolve() in seen):
-            raise UserError(f"--out={out}: {out / name} would be overwritten; name another folder")
+        for path in (out / name, out / LABELS / name):
+            if path.exists() and (name not in found or path.resolve() in seen):
+                raise UserError(f"--out={out}: {path} would be overwritten; name another folder")
     return found
 
 

@@ -138,7 +138,9 @@ def check_range(key: str, value: float, low: float, high: float) -> float:
 def _warmup_steps(warmup: str, total_steps: int, steps_per_epoch: int) -> int:
     count = config.steps(warmup, steps_per_epoch, "config.optim.warmup")
     if count > total_steps:
-        raise config.UserError(f"config.optim.warmup is {count} steps, longer than the training of {total_steps} steps")
+        raise config.UserError(
+            f"config.optim.warmup={warmup} is {count} steps, longer than the training of {total_steps} steps; shorten it"
+        )
     return count
 
 

@@ -86,7 +86,7 @@ def test_one_step_of_training():
     ("settings", "words"),
     [
         ({"schedule": "cosin"}, "optim.schedule 'cosin' is unknown, did you mean 'cosine'"),
-        ({"warmup": "11 epochs"}, "optim.warmup is 110 steps, longer than the training of 100 steps"),
+        ({"warmup": "11 epochs"}, "optim.warmup=11 epochs is 110 steps, longer than the training of 100 steps"),
         ({"warmup": "five epochs"}, "optim.warmup is 'five epochs'"),
         ({"warmup_shape": "cubic"}, "optim.warmup_shape 'cubic' is unknown"),
         ({"warmup_lr": -1.0}, "optim.warmup_lr is -1.0"),

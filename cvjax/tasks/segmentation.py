@@ -68,8 +68,8 @@ def _check(logits: Array, labels: Array, class_weights: tuple, dice: float) -> N
         rest = f"for labels of {labels.shape}; choose one that answers every pixel, as unet"
         raise UserError(f"config.model: the network gives logits of {logits.shape} {rest}")
     if class_weights and (len(class_weights) != logits.shape[-1] or min(class_weights) < 0 or not any(class_weights)):
-        rest = f"they must be {logits.shape[-1]}, one for each class, none below 0 and not all 0"
-        raise UserError(f"config.task.class_weights are {len(class_weights)} ({class_weights}); {rest}")
+        rest = f"they must be {logits.shape[-1]}, one for each class, none below 0 and not all 0; or () for none"
+        raise UserError(f"config.task.class_weights={class_weights} are {len(class_weights)}; {rest}")
     if dice < 0:
         raise UserError(f"config.task.dice is {dice}; it must not be negative")
 
@@ -99,6 +99,13 @@ def draw(image: np.ndarray, row: dict, info) -> np.ndarray:
     return overlay.segmentation(
         image, row["prediction"][: image.shape[0], : image.shape[1]], [(i, info.classes[i], share) for i, share in _shares(row)[:LISTED]]
     )
+
+
+def label_map(row: dict) -> Image.Image:
+    """The predicted classes as an index PNG in their colours, as `data/masks.py` reads it."""
+    found = Image.fromarray(row["prediction"]).convert("P")
+    found.putpalette(overlay.palette().astype(np.uint8).tobytes())
+    return found
 
 
 def panel(image: np.ndarray, row: dict, info) -> np.ndarray:

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.special import log_softmax
 
-from cvjax import evaluate, overlay
+from cvjax import config as configs
+from cvjax import evaluate, overlay, predict
 from cvjax.build import build, initial_state
 from cvjax.errors import UserError
 from cvjax.ops import losses
@@ -136,7 +138,7 @@ def test_a_network_of_another_kind_or_resolution(shape):
 
 @pytest.mark.parametrize("weights", [(1.0,), (1.0,) * 5, (1.0, -1.0, 1.0, 1.0), (0.0,) * 4])
 def test_impossible_settings(weights):
-    with pytest.raises(UserError, match="config.task.class_weights are .* 4, one for each class"):
+    with pytest.raises(UserError, match="config.task.class_weights=.* must be 4, one for each class"):
         segmentation.loss({"logits": LOGITS}, BATCH, class_weights=weights)
     with pytest.raises(UserError, match="config.task.dice is -1"):
         segmentation.loss({"logits": LOGITS}, BATCH, dice=-1.0)
@@ -236,3 +238,21 @@ def test_of_many_maps_only_some_are_kept_and_all_are_measured(monkeypatch):
     monkeypatch.setattr(evaluate, "KEPT", 1)
     values, first = evaluate.Evaluator(e)(state, "val")
     assert values == whole and 0 < len(first["labels"]) < len(rows["labels"]) == len(e.splits["val"])
+
+
+def test_predicted_label_maps_are_kept_and_nothing_is_overwritten(tmp_path):
+    train(tiny("segmentation"), tmp_path / "run")
+    config = configs.read(tmp_path / "run")
+    Image.fromarray(RNG.integers(0, 256, (9, 13, 3)).astype(np.uint8)).save(tmp_path / "photo.png")
+    ask = partial(predict.predict_files, config, tmp_path / "run", [str(tmp_path / "photo.png")], "latest")
+    for _ in range(2):
+        ask(tmp_path / "out")
+    with Image.open(tmp_path / "out" / "labels" / "photo.png") as kept:
+        assert kept.mode == "P" and kept.size == (13, 9)
+        shares = json.loads((tmp_path / "out" / "predictions.jsonl").read_text())["share"]
+        assert len(np.unique(np.asarray(kept))) == len(shares)
+    (tmp_path / "mine" / "labels").mkdir(parents=True)
+    (tmp_path / "mine" / "labels" / "photo.png").write_bytes(b"mine")
+    with pytest.raises(UserError, match="labels/photo.png would be overwritten"):
+        ask(tmp_path / "mine")
+    assert (tmp_path / "mine" / "labels" / "photo.png").read_bytes() == b"mine"
