@@ -22,7 +22,7 @@ def get_config(arg=""):
         model=dict(name="unet", variant="unet", padding="valid", dropout=0.5),
         data={**small.data, "batch_size": 1},
         image={**small.image, "size": 32 if a.smoke else 388},
-        augment=small.augment.to_dict(),
+        augment=dict(flip=True, rotate=180.0, elastic=10.0, photometric=0.2),
         optim=dict(name="sgd", lr=1e-3, momentum=0.99, weight_decay=0.0, schedule="constant"),
         train=dict(
             duration="30000 steps", log_every="20 steps", eval_every="1000 steps", checkpoint_every="1000 steps", monitor="val/mIoU"

@@ -1,7 +1,10 @@
 """How few pictures are enough, and what elastic deformation adds. Ronneberger, Fischer & Brox 2015 (arXiv:1505.04597), section 3.1.
 
 A small U-Net on 5, 10 and all of the ISBI slices that are not for validation, as many steps each, with and without the paper's elastic
-deformation and with no other change of the pictures.
+deformation and with no other change of the pictures. 200 steps, 3 seeds. Budget: 20 CPU-minutes.
+
+Run:      python launch.py compare --study=experiments/comparisons/unet_few_images.py:root=isbi_membrane --workdir=runs/unet_few_images
+Result:   70.8, 74.3, 76.5 % mIoU from 5, 10, 18 slices, two points less with deformation; 16 CPU-minutes; docs/results/unet_few_images.md
 """
 
 from cvjax.config import load
