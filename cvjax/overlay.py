@@ -47,6 +47,18 @@ def segmentation(image: np.ndarray, labels: np.ndarray, lines: Sequence[tuple[in
     return np.asarray(sheet)
 
 
+def legend(names: Sequence[str], side: int = 280) -> np.ndarray:
+    """Which colour is which class, in a square: uint8 side side 3."""
+    columns = 1 if len(names) <= 12 else 2
+    rows = -(-len(names) // columns)
+    size = min(18, int(side / (1.5 * rows + 1)))
+    sheet = Image.new("RGB", (side, side), lettering.PAPER)
+    for number, name in enumerate(names):
+        corner = (number // rows * side // columns + size // 2, size // 2 + round(1.5 * size * (number % rows)))
+        _entry(ImageDraw.Draw(sheet), corner, side // columns - size, size, number, name)
+    return np.asarray(sheet)
+
+
 def coloured(picture: Image.Image, labels: np.ndarray) -> Image.Image:
     """Classes in colour over the picture in grey; where a label is 255 the picture as it is."""
     stretched = np.asarray(Image.fromarray(labels).resize(picture.size, Image.Resampling.NEAREST))

@@ -106,13 +106,14 @@ def keep_predictions(folder: Path, e: Experiment, split: str, rows: dict[str, np
     scores = [1.0 if score is None else score for _, score in said]
     worst = sorted(range(len(said)), key=scores.__getitem__)[: PICTURES // 3]
     best = sorted(set(range(len(said))) - set(worst), key=lambda i: (-scores[i], i))
-    shown = (worst + best)[:PICTURES]
-    panels = [e.task.panel(source[i]["image"], {name: x[i] for name, x in rows.items()}, source.info) for i in shown]
+    explained = [e.task.legend(source.info)] if hasattr(e.task, "legend") else []
+    shown = (worst + best)[: PICTURES - len(explained)]
+    panels = [e.task.panel(source[i]["image"], {name: x[i] for name, x in rows.items()}, source.info) for i in shown] + explained
     large = {"columns": 4, "tile": 280} if max(panels[0].shape[:2]) > 280 else {}
     prediction_grid(
         panels,
-        [said[i][0] for i in shown],
-        [None if said[i][1] is None else said[i][1] >= 0.5 for i in shown],
+        [said[i][0] for i in shown] + ["classes"] * len(explained),
+        [None if said[i][1] is None else said[i][1] >= 0.5 for i in shown] + [None] * len(explained),
         folder / "images" / f"{name or 'predictions'}.png",
         **large,
     )

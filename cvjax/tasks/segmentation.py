@@ -117,6 +117,11 @@ def panel(image: np.ndarray, row: dict, info) -> np.ndarray:
     return np.concatenate([part for labels in maps for part in (between, np.asarray(overlay.coloured(picture, labels)))][1:], axis)
 
 
+def legend(info) -> np.ndarray:
+    """The colours of the classes, of many the first, to stand among pictures; uint8 s s 3."""
+    return overlay.legend(info.classes[:LISTED])
+
+
 def caption(row: dict, info) -> tuple[str, float | None]:
     """What to write under a picture, and its score: the mIoU over the classes of its labels. Without labels, what is in it, and None."""
     found = ", ".join(f"{info.classes[i]} {overlay.percent(share)}" for i, share in _shares(row)[:NAMED])
