@@ -1,6 +1,9 @@
 """How fine must the scores be that are enlarged to the picture? Long, Shelhamer & Darrell 2015 (arXiv:1411.4038), Table 2.
 
 FCN-32s, 16s and 8s on nuclei: a VGG-11 of a quarter of the width with BatchNorm, from scratch, since no VGG is trained here.
+250 steps, 3 seeds. Budget: 20 CPU-minutes. With VOC and a trained VGG: experiments/fcn_voc.py.
+
+Run:      python launch.py compare --study=experiments/comparisons/fcn_strides.py:root=dsb2018 --workdir=runs/fcn_strides
 """
 
 from cvjax.config import load

@@ -1,7 +1,11 @@
 """What do the bridges of a U-Net carry? Ronneberger, Fischer & Brox 2015 (arXiv:1505.04597).
 
-A small U-Net on nuclei without bridges, with maps that are added, as FCN adds, and with maps that are joined; and a ResNet-18 of the same
-task as its contracting path.
+A small U-Net on nuclei without bridges, with maps that are added, as FCN adds, and with maps that are joined; and a ResNet-18 as
+its contracting path. 250 steps, 3 seeds. Budget: 30 CPU-minutes.
+
+Run:      python launch.py compare --study=experiments/comparisons/unet_skips.py:root=dsb2018 --workdir=runs/unet_skips
+Result:   90.5 % mIoU without, 90.8 added, 91.1 joined, 90.7 with a ResNet, undecided; outlines 89.6 against 91.5 %; 29 CPU-minutes;
+          docs/results/unet_skips.md
 """
 
 from cvjax.config import load
@@ -24,7 +28,7 @@ def get_study(arg=""):
             "resnet": {"model.name": "resnet_unet", "model.variant": 18, "model.width": 8},
         },
         seeds=(0, 1, 2),
-        measured=("val/mIoU", "val/boundary_F1", "val/pixel_acc", "parameters", "multiply_adds", "forward_ms"),
+        measured=("val/mIoU", "val/boundary_F1", "val/pixel_acc", "forward_ms"),
         claims=(
             Claim("joined maps help", "val/mIoU", "concat > none"),
             Claim("added maps help", "val/mIoU", "sum > none"),
