@@ -4,6 +4,7 @@ FCN-32s, 16s and 8s on nuclei: a VGG-11 of a quarter of the width with BatchNorm
 250 steps, 3 seeds. Budget: 20 CPU-minutes. With VOC and a trained VGG: experiments/fcn_voc.py.
 
 Run:      python launch.py compare --study=experiments/comparisons/fcn_strides.py:root=dsb2018 --workdir=runs/fcn_strides
+Result:   58.0, 81.4, 86.1 % mIoU and 7.6, 44.9, 59.5 % boundary F1 for 32s, 16s, 8s; 15 CPU-minutes; docs/results/fcn_strides.md
 """
 
 from cvjax.config import load
