@@ -84,7 +84,8 @@ def test_shapes_of_the_maps():
     net = model(50)
     out = jax.eval_shape(lambda: net.init_with_output(jax.random.key(0), {"image": jnp.zeros((2, 64, 64, 3))}, train=False)[0])
     assert {name: x.shape for name, x in out.items()} == {
-        "stem_conv": (2, 32, 32, 64), "stem": (2, 16, 16, 64), "stage1": (2, 16, 16, 256), "stage2": (2, 8, 8, 512), "stage3": (2, 4, 4, 1024),
+        "stem_conv": (2, 32, 32, 64), "stem": (2, 16, 16, 64),
+        "stage1": (2, 16, 16, 256), "stage2": (2, 8, 8, 512), "stage3": (2, 4, 4, 1024),
         "stage4": (2, 2, 2, 2048), "features": (2, 2048), "logits": (2, 1000),
     }  # fmt: skip
 
