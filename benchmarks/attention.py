@@ -84,13 +84,7 @@ def _memory() -> None:
 def _time(length: int, args: argparse.Namespace) -> None:
     pythons = {"plain": sys.executable, "chunked": sys.executable, "torch": args.torch_python}
     halves = {name: train_step._start(python, name, str(length), args) for name, python in pythons.items()}
-    rounds: dict[str, list[dict]] = {name: [] for name in halves}
-    for _ in range(args.rounds + 1):
-        for name, process in halves.items():
-            rounds[name].append(train_step._ask(process))
-    for process in halves.values():
-        process.stdin.close()
-        process.wait()
+    rounds = train_step._in_turns(halves, args.rounds + 1)
     for name in ("plain", "chunked"):
         for clock in ("wall", "cpu"):
             pairs = zip(rounds[name][1:], rounds["torch"][1:], strict=True)

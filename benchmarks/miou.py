@@ -32,13 +32,7 @@ def main() -> None:
     pythons = dict.fromkeys(OURS[:1], sys.executable) | dict.fromkeys(THEIRS, args.torch_python) | dict.fromkeys(OURS[1:], sys.executable)
     with tempfile.TemporaryDirectory() as folder:
         halves = {name: train_step._start(python, name, f"{folder}/{name}.json", args) for name, python in pythons.items()}
-        rounds: dict[str, list[dict]] = {name: [] for name in halves}
-        for _ in range(args.rounds):
-            for name, process in halves.items():
-                rounds[name].append(train_step._ask(process))
-        for process in halves.values():
-            process.stdin.close()
-            process.wait()
+        rounds = train_step._in_turns(halves, args.rounds)
         _check_same(Path(folder))
     _report(rounds)
 
@@ -92,11 +86,7 @@ def _theirs(args: argparse.Namespace):
 
     import torch
 
-    try:
-        import torchvision  # noqa: F401  (torchmetrics imports it)
-    except RuntimeError:  # built for another torch: its compiled operators are missing; none is used here
-        for name in ("nms", "qnms"):
-            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    train_step._torchvision()  # torchmetrics imports it
     from torchmetrics.classification import MulticlassJaccardIndex
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))

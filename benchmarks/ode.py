@@ -29,13 +29,7 @@ def main() -> None:
     if "step" in args.parts:
         pythons = {"cvjax": sys.executable, "torch": args.torch_python}
         halves = {name: train_step._start(python, name, "", args) for name, python in pythons.items()}
-        rounds: dict[str, list[dict]] = {name: [] for name in halves}
-        for _ in range(args.rounds + 1):
-            for name, process in halves.items():
-                rounds[name].append(train_step._ask(process))
-        for process in halves.values():
-            process.stdin.close()
-            process.wait()
+        rounds = train_step._in_turns(halves, args.rounds + 1)
         train_step._report("ODE-Net", (BATCH, 28, 10), {name: results[1:] for name, results in rounds.items()})
 
 

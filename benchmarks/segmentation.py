@@ -129,14 +129,7 @@ def _torch_unet(channels: int, classes: int, width: int = 64, levels: int = 5):
 
 
 def _torch_fcn(classes: int):
-    from torch import library
-
-    try:
-        from torchvision.models import segmentation
-    except RuntimeError:  # built for another torch: its compiled operators are missing. This network uses none; names suffice
-        for name in ("nms", "qnms"):
-            library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        from torchvision.models import segmentation
+    segmentation = train_step._torchvision().models.segmentation
     return segmentation.fcn_resnet50(weights=None, weights_backbone=None, num_classes=classes, aux_loss=True)
 
 

@@ -22,6 +22,8 @@ import sys
 import time
 from pathlib import Path
 
+import train_step
+
 SIZE = 224
 
 
@@ -34,13 +36,7 @@ def main() -> None:
         _serve(run, args)
         return
     halves = {"cvjax": _start(sys.executable, "cvjax"), "torch": _start(args.torch_python, "torch")}
-    rounds: dict[str, list[dict]] = {name: [] for name in halves}
-    for _ in range(args.rounds + 1):
-        for name, process in halves.items():
-            rounds[name].append(_ask(process))
-    for process in halves.values():
-        process.stdin.close()
-        process.wait()
+    rounds = train_step._in_turns(halves, args.rounds + 1)
     _report({name: results[1:] for name, results in rounds.items()}, args)  # the first round warms up
 
 
@@ -146,12 +142,6 @@ def _cpu_seconds() -> float:
 def _start(python: str, half: str) -> subprocess.Popen:
     command = [python, __file__, *sys.argv[1:], f"--half={half}"]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def _ask(process: subprocess.Popen) -> dict:
-    process.stdin.write("go\n")
-    process.stdin.flush()
-    return json.loads(process.stdout.readline())
 
 
 def _report(rounds: dict[str, list[dict]], args: argparse.Namespace) -> None:

@@ -30,13 +30,7 @@ def main() -> None:
         return
     for net in args.nets.split(","):
         halves = {"cvjax": _start(sys.executable, "cvjax", net, args), "torch": _start(args.torch_python, "torch", net, args)}
-        rounds: dict[str, list[dict]] = {name: [] for name in halves}
-        for _ in range(args.rounds + 1):
-            for name, process in halves.items():
-                rounds[name].append(_ask(process))
-        for process in halves.values():
-            process.stdin.close()
-            process.wait()
+        rounds = _in_turns(halves, args.rounds + 1)
         _report(
             f"{net}{' forward' * args.forward}", NETS[net], {name: results[1:] for name, results in rounds.items()}
         )  # the first round warms up
@@ -251,10 +245,35 @@ def _start(python: str, half: str, net: str, args: argparse.Namespace) -> subpro
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**sleeping, **os.environ})
 
 
+def _in_turns(halves: dict[str, subprocess.Popen], rounds: int) -> dict[str, list[dict]]:
+    """What each half measures in each round; then they are let go."""
+    found: dict[str, list[dict]] = {name: [] for name in halves}
+    for _ in range(rounds):
+        for name, process in halves.items():
+            found[name].append(_ask(process))
+    for process in halves.values():
+        process.stdin.close()
+        process.wait()
+    return found
+
+
 def _ask(process: subprocess.Popen) -> dict:
     process.stdin.write("go\n")
     process.stdin.flush()
     return json.loads(process.stdout.readline())
+
+
+def _torchvision():
+    """The module, also where it was built for another torch: its compiled operators are then missing, and names stand in for them."""
+    from torch import library
+
+    try:
+        import torchvision
+    except RuntimeError:
+        for name in ("nms", "qnms"):
+            library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import torchvision
+    return torchvision
 
 
 def _report(net: str, shape: tuple[int, int, int], rounds: dict[str, list[dict]]) -> None:

@@ -49,13 +49,7 @@ def _args() -> argparse.Namespace:
 def _compare(net: str, args: argparse.Namespace) -> None:
     pythons = {"cvjax": sys.executable, "torch": args.torch_python}
     halves = {name: train_step._start(python, name, net, args) for name, python in pythons.items()}
-    rounds: dict[str, list[dict]] = {name: [] for name in halves}
-    for _ in range(args.rounds + 1):
-        for name, process in halves.items():
-            rounds[name].append(train_step._ask(process))
-    for process in halves.values():
-        process.stdin.close()
-        process.wait()
+    rounds = train_step._in_turns(halves, args.rounds + 1)
     for clock in ("wall", "cpu"):
         ours, theirs = ([round[clock] for round in rounds[name][1:]] for name in halves)  # the first round warms up
         ratios = [b / a for a, b in zip(ours, theirs, strict=True)]

@@ -27,13 +27,7 @@ def main() -> None:
     for net in args.nets.split(","):
         pythons = {"cvjax": sys.executable} | ({"timm": args.torch_python} if args.torch_python else {})
         halves = {name: train_step._start(python, name, net, args) for name, python in pythons.items()}
-        rounds: dict[str, list[float]] = {name: [] for name in halves}
-        for _ in range(args.rounds + 1):
-            for name, process in halves.items():
-                rounds[name].append(train_step._ask(process)["wall"])
-        for process in halves.values():
-            process.stdin.close()
-            process.wait()
+        rounds = {name: [result["wall"] for result in found] for name, found in train_step._in_turns(halves, args.rounds + 1).items()}
         for name, found in rounds.items():
             speed = args.batch / statistics.median(found[1:])
             most = args.batch / min(found[1:])
