@@ -14,12 +14,13 @@ import jax
 import numpy as np
 
 from cvjax.data import _views
+from cvjax.data._augment_plane import MEAN as IMAGENET_MEAN
 from cvjax.data._source import Info
 from cvjax.errors import UserError
 from cvjax.ops import augment as device
 from cvjax.state import example_keys
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from cvjax import environment
 from cvjax.data._decode import DecodeError
+from cvjax.data._source import Info
 from cvjax.errors import UserError, some
 
 IGNORE = 255  # in all label maps of cvjax
@@ -78,6 +79,12 @@ def ids(numbers: np.ndarray, table: np.ndarray) -> np.ndarray:
         odd = np.unique(numbers[out == _UNKNOWN])
         raise UserError(f"label values outside the class list: {some([str(value) for value in odd])}")
     return out
+
+
+def info(classes: tuple[str, ...], count: int, table: np.ndarray, seen: Survey) -> Info:
+    """The facts about a split whose label maps were surveyed."""
+    ignore = IGNORE if (table == IGNORE).any() else None
+    return Info(classes, count, "segmentation", seen.image_size, ignore=ignore, largest=seen.largest)
 
 
 def survey(

@@ -11,7 +11,7 @@ from cvjax.data import _labels
 from cvjax.data._border import border_weights
 from cvjax.data._decode import DecodeError, Encoded, is_picture, size
 from cvjax.data._labels import Labelled
-from cvjax.data._source import Info, Source
+from cvjax.data._source import Source
 from cvjax.errors import UserError
 
 HEADER = 1 << 16  # bytes that hold the header of almost every image
@@ -62,9 +62,7 @@ def source(chosen: Sequence[Pair], classes: tuple[str, ...], reading: Reading, m
     if reading.border < 0:
         raise UserError(f"data.border is {reading.border:g}; it is the height of the weights at borders, 10 in the paper, or 0 for none")
     seen = _labels.survey(len(chosen), partial(_labelled, chosen), partial(_map_name, chosen), reading.table, classes, mend)
-    ignore = _labels.IGNORE if (reading.table == _labels.IGNORE).any() else None
-    info = Info(classes, len(chosen), "segmentation", seen.image_size, ignore=ignore, largest=seen.largest)
-    return Source(info, partial(_read, chosen, reading), partial(_name, chosen))
+    return Source(_labels.info(classes, len(chosen), reading.table, seen), partial(_read, chosen, reading), partial(_name, chosen))
 
 
 def _read(chosen: Sequence[Pair], reading: Reading, index: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from cvjax.data import _labels
 from cvjax.data._decode import Encoded
-from cvjax.data._labels import IGNORE, Labelled
+from cvjax.data._labels import Labelled
 from cvjax.data._source import Info, Source
 from cvjax.data._tfds_masks import MAPS, Maps
 from cvjax.errors import UserError, did_you_mean
@@ -85,8 +85,7 @@ def _labelled(maps: Maps, records: Any, index: int) -> Labelled:
 def _survey(maps: Maps, records: Any, name: Callable[[int], str]) -> Info:
     mend = "the set was prepared from other files than TFDS's own"
     seen = _labels.survey(len(records), partial(_labelled, maps, records), name, maps.table, maps.classes, mend, blank=True)
-    ignore = IGNORE if (maps.table == IGNORE).any() else None
-    return Info(maps.classes, len(records), "segmentation", seen.image_size, ignore=ignore, largest=seen.largest)
+    return _labels.info(maps.classes, len(records), maps.table, seen)
 
 
 def _maps(dataset: str, info: Any, labels: str, tfds: Any) -> Maps | None:

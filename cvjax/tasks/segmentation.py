@@ -14,6 +14,7 @@ from PIL import Image
 from cvjax import overlay
 from cvjax.errors import UserError
 from cvjax.metrics import confusion
+from cvjax.metrics.boundary import IGNORE
 from cvjax.metrics.confusion import SegmentationScores
 from cvjax.ops import losses
 from cvjax.state import Term
@@ -21,7 +22,6 @@ from cvjax.state import Term
 NEEDS = ()
 DATA = ("segmentation",)
 TINY = {"name": "unet", "variant": "tiny"}  # the smallest model to test this task with
-IGNORE = 255
 GAP = 4  # pixels between labels and prediction
 NAMED, LISTED = 5, 24  # so many classes, the largest, in a caption and in a legend
 
