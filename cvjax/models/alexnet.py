@@ -24,7 +24,7 @@ from jaxtyping import Array
 
 from cvjax.layers.norm import local_response_norm
 from cvjax.layers.pool import adaptive_average_pool, channels_first, max_pool
-from cvjax.models import _torch
+from cvjax.models import _settings, _torch
 
 
 class Variant(NamedTuple):
@@ -97,8 +97,7 @@ class Model(nn.Module):
         if min(shape[1:3]) < SMALLEST:
             raise ValueError(f"alexnet: images of {shape[1]} x {shape[2]} are too small; at least {SMALLEST} x {SMALLEST}")
         variant = VARIANTS[self.variant]
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"alexnet: dropout {self.dropout}; a share of at least 0 and below 1")
+        _settings.dropout(self)
         whole = 6 if 2 in variant.groups else 1  # with which every layer is a whole number of channels in each group
         if self.width < 0 or self.width % whole:
             raise ValueError(f"alexnet: width {self.width}; a multiple of {whole}, or 0 for the paper's")

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 
 from cvjax.layers.conv import Conv, he_fan_in
 from cvjax.layers.norm import BatchNorm
-from cvjax.models import _torch, vgg
+from cvjax.models import _settings, _torch, vgg
 from cvjax.ops import upsample
 
 
@@ -109,10 +109,7 @@ class Model(nn.Module):
         return upsample.max_unpool(x, switches, 2 * x.shape[1], 2 * x.shape[2])
 
     def _checked(self) -> Size:
-        choices = {"variant": VARIANTS, "unpool": UNPOOL}
-        for name, have in choices.items():
-            if getattr(self, name) not in have:
-                raise ValueError(f"deconvnet: no {name} {getattr(self, name)!r}; have {', '.join(map(repr, have))}")
+        _settings.one_of(self, variant=VARIANTS, unpool=UNPOOL)
         return VARIANTS[self.variant]
 
 

@@ -14,7 +14,6 @@ b batch · h w height, width · c channels · k classes
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -23,7 +22,7 @@ from jaxtyping import Array, Float
 
 from cvjax.layers.conv import Conv
 from cvjax.layers.upsample import OPERATIONS, doubled
-from cvjax.models import vgg
+from cvjax.models import _settings, vgg
 from cvjax.ops import upsample
 
 VARIANTS = vgg.VARIANTS
@@ -88,12 +87,8 @@ class Model(nn.Module):
         return doubled(scores, self.upsample, switches)
 
     def _check(self) -> None:
-        choices: dict[str, Any] = {"variant": VARIANTS, "stride": STRIDES, "upsample": OPERATIONS}
-        for name, have in choices.items():
-            if getattr(self, name) not in have:
-                raise ValueError(f"fcn: no {name} {getattr(self, name)!r}; have {', '.join(map(repr, have))}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"fcn: dropout {self.dropout}; a share of at least 0 and below 1")
+        _settings.one_of(self, variant=VARIANTS, stride=STRIDES, upsample=OPERATIONS)
+        _settings.dropout(self)
 
 
 def layer(path: str) -> int:

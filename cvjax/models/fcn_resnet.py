@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from cvjax.layers.conv import Conv
 from cvjax.layers.norm import BatchNorm
-from cvjax.models import _torch, resnet
+from cvjax.models import _settings, _torch, resnet
 from cvjax.ops.upsample import bilinear
 
 VARIANTS = {n: resnet.VARIANTS[n] for n in (18, 34, 50, 101, 152)}
@@ -44,10 +44,8 @@ class Model(nn.Module):
     def __call__(self, inputs: dict, *, train: bool) -> dict:
         """inputs["image"]: float b h w c, normalised. Returns the ResNet's maps and "logits", and where asked for "auxiliary", both
         b h w k, float32."""
-        if self.variant not in VARIANTS:
-            raise ValueError(f"fcn_resnet: no variant {self.variant}; have {', '.join(map(str, VARIANTS))}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"fcn_resnet: dropout {self.dropout}; a share of at least 0 and below 1")
+        _settings.one_of(self, variant=VARIANTS)
+        _settings.dropout(self)
         net = resnet.Model(0, self.variant, width=self.width, dtype=self.dtype)
         nn.share_scope(self, net)  # so that parameters have a ResNet's names
         image = jnp.asarray(inputs["image"])

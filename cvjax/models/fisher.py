@@ -26,6 +26,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from cvjax.models import _settings
 from cvjax.ops import encodings
 from cvjax.ops.descriptors import LENGTH, centres, dense_sift
 
@@ -107,9 +108,7 @@ class Model(nn.Module):
 
     def _check(self) -> None:
         """Raises ValueError for settings that cannot be."""
-        for name, value, words in (("variant", self.variant, VARIANTS), ("norm", self.norm, NORMS)):
-            if value not in words:
-                raise ValueError(f"fisher: no {name} {value!r}; have {', '.join(map(repr, words))}")
+        _settings.one_of(self, variant=VARIANTS, norm=NORMS)
         if not self.pyramid:
             raise ValueError("fisher: pyramid is empty; ('1x1',) is the whole image")
         if not 1 <= self.dims <= LENGTH:

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Float32
 from cvjax.layers.conv import Conv
 from cvjax.layers.norm import GroupNorm
 from cvjax.layers.odeblock import ACTIVATIONS, Field, ODEBlock, reports
-from cvjax.models import _torch
+from cvjax.models import _settings, _torch
 from cvjax.ops import ode
 
 VARIANTS = {
@@ -86,9 +86,7 @@ class Model(nn.Module):
 
     def _choices(self, shape: tuple[int, ...]) -> ode.Solve:
         """How to solve, or a ValueError that names the field and its legal values."""
-        for name, words in (("variant", VARIANTS), ("stem", STEMS), ("activation", ACTIVATIONS)):
-            if getattr(self, name) not in words:
-                raise ValueError(f"odenet: no {name} {getattr(self, name)!r}; have {', '.join(map(repr, words))}")
+        _settings.one_of(self, variant=VARIANTS, stem=STEMS, activation=ACTIVATIONS)
         for name in ("blocks", "width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"odenet: {name} is {getattr(self, name)}; it must be at least 1")

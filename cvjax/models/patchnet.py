@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 
 from cvjax.layers.conv import Conv, he_fan_in
 from cvjax.layers.pool import max_pool
-from cvjax.models import _torch
+from cvjax.models import _settings, _torch
 
 
 class Size(NamedTuple):
@@ -61,8 +61,7 @@ class Model(nn.Module):
 
         window: the pictures are windows, and what is said of their middle is all: b 1 1 k.
         """
-        if self.variant not in VARIANTS:
-            raise ValueError(f"patchnet: no variant {self.variant!r}; have {', '.join(map(repr, VARIANTS))}")
+        _settings.one_of(self, variant=VARIANTS)
         size, rate = VARIANTS[self.variant], 1
         if self.sliding and not window and not self.is_initializing():
             return {"logits": jax.vmap(partial(slide, self.clone(parent=None), self.variables))(inputs["image"])}

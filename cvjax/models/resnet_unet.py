@@ -16,7 +16,7 @@ from jax.typing import DTypeLike
 from cvjax.layers.conv import Conv
 from cvjax.layers.expand import SKIPS, Expand, mirrored
 from cvjax.layers.upsample import OPERATIONS
-from cvjax.models import _torch, resnet
+from cvjax.models import _settings, _torch, resnet
 
 VARIANTS = resnet.VARIANTS
 SMALLEST = 1  # pixels on a side
@@ -60,10 +60,7 @@ class Model(nn.Module):
         return {"features": x, "logits": head(x.astype(jnp.float32))}
 
     def _check(self) -> None:
-        choices = {"variant": VARIANTS, "upsample": UPSAMPLE, "skips": SKIPS}
-        for name, have in choices.items():
-            if getattr(self, name) not in have:
-                raise ValueError(f"resnet_unet: no {name} {getattr(self, name)!r}; have {', '.join(map(repr, have))}")
+        _settings.one_of(self, variant=VARIANTS, upsample=UPSAMPLE, skips=SKIPS)
         if self.width < 0:
             raise ValueError(f"resnet_unet: width {self.width}; it must be at least 1, or 0 for 16")
 

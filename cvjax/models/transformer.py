@@ -22,6 +22,7 @@ from jaxtyping import Array, Int
 
 from cvjax.layers import position
 from cvjax.layers.transformer import Block, Stack, gelu
+from cvjax.models import _settings
 
 
 class Size(NamedTuple):
@@ -118,8 +119,7 @@ class Model(nn.Module):
             raise ValueError(f"transformer: no position {self.position!r}; have {', '.join(map(repr, POSITIONS))}")
         if self.decode and not VARIANTS[self.variant].causal:
             raise ValueError(f"transformer: {self.variant} sees both sides, so it cannot write from left to right; decode a gpt")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"transformer: dropout {self.dropout}; a share of at least 0 and below 1")
+        _settings.dropout(self)
         size = VARIANTS[self.variant]
         return size._replace(heads=self.heads or size.heads)
 

@@ -25,7 +25,7 @@ from cvjax.layers.conv import Conv
 from cvjax.layers.expand import SKIPS, Convolutions, Expand, mirrored
 from cvjax.layers.pool import max_pool
 from cvjax.layers.upsample import OPERATIONS
-from cvjax.models import _torch
+from cvjax.models import _settings, _torch
 from cvjax.ops.upsample import max_pool_with_switches
 
 
@@ -91,14 +91,10 @@ class Model(nn.Module):
 
     def _checked(self) -> Size:
         """The size, or a ValueError that names the field and its legal values."""
-        choices = {"variant": VARIANTS, "padding": ("same", "valid"), "upsample": OPERATIONS, "skips": SKIPS}
-        for name, have in choices.items():
-            if getattr(self, name) not in have:
-                raise ValueError(f"unet: no {name} {getattr(self, name)!r}; have {', '.join(map(repr, have))}")
+        _settings.one_of(self, variant=VARIANTS, padding=("same", "valid"), upsample=OPERATIONS, skips=SKIPS)
         if self.upsample == "unpool" and self.padding == "valid":
             raise ValueError("unet: upsample 'unpool' needs maps as large as the pooled ones; use padding 'same'")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"unet: dropout {self.dropout}; a share of at least 0 and below 1")
+        _settings.dropout(self)
         return VARIANTS[self.variant]
 
 

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float
 from cvjax.layers.conv import Conv
 from cvjax.layers.norm import BatchNorm
 from cvjax.layers.pool import adaptive_average_pool, channels_first, max_pool
-from cvjax.models import _torch
+from cvjax.models import _settings, _torch
 
 VARIANTS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # Table 1: convolutions of each stage
 SMALLEST = 32  # pixels on a side
@@ -78,12 +78,10 @@ class Model(nn.Module):
         return nn.relu(x)
 
     def _check(self, shape: tuple[int, ...]) -> None:
-        if self.variant not in VARIANTS:
-            raise ValueError(f"vgg: no variant {self.variant}; have {', '.join(map(str, VARIANTS))}")
+        _settings.one_of(self, variant=VARIANTS)
         if min(shape[1:3]) < SMALLEST:
             raise ValueError(f"vgg: images of {shape[1]} x {shape[2]} are too small; at least {SMALLEST} x {SMALLEST}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"vgg: dropout {self.dropout}; a share of at least 0 and below 1")
+        _settings.dropout(self)
         if self.width < 0:
             raise ValueError(f"vgg: width {self.width}; it must be at least 1, or 0 for the paper's")
 

@@ -24,7 +24,7 @@ from jax.typing import DTypeLike
 
 from cvjax.layers.patch import Embed, refitted
 from cvjax.layers.transformer import ACTIVATIONS, Block, Stack
-from cvjax.models import _torch, _vit_weights
+from cvjax.models import _settings, _torch, _vit_weights
 
 
 class Size(NamedTuple):
@@ -94,8 +94,7 @@ class Model(nn.Module):
             raise ValueError(f"vit: no pool {self.pool!r}; have 'token', 'average'")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"vit: no activation {self.activation!r}; have {', '.join(map(repr, ACTIVATIONS))}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"vit: dropout {self.dropout}; a share of at least 0 and below 1")
+        _settings.dropout(self)
         return sized(self.variant)
 
 
