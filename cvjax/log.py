@@ -16,6 +16,8 @@ from typing import Any, Self
 
 import jax
 
+from cvjax.reporting.words import of_one_class
+
 PERCENT = ("top1", "top5", "mAP", "f1", "accuracy", "mIoU", "fwIoU", "pixel_acc", "mean_acc", "boundary_F1")
 
 
@@ -29,7 +31,7 @@ def screen(name: str, value: float) -> str:
 
 def summary(values: dict[str, float]) -> str:
     """Metrics by split: "test: loss 0.12  top1 97.2%   val: loss 0.13"; without the IoU of each class, which metrics.jsonl has."""
-    values = {name: value for name, value in values.items() if "/IoU/" not in name}
+    values = {name: value for name, value in values.items() if not of_one_class(name)}
     splits = dict.fromkeys(name.partition("/")[0] for name in values)
     return "   ".join(f"{split}: " + "  ".join(screen(n, v) for n, v in values.items() if n.startswith(f"{split}/")) for split in splits)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from cvjax import plan
 from cvjax.environment import accelerated
 from cvjax.errors import Interrupted, UserError
+from cvjax.reporting.words import of_one_class
 
 POLL = 0.1  # seconds
 LAUNCHER = Path(__file__).parents[2] / "launch.py"
@@ -170,10 +171,6 @@ def needed(path: Path, retries: int) -> bool:
 def outcome(path: Path) -> str:
     """ "finished, val/top1 0.91" or "failed: ...", as the run's status says."""
     status = plan.read_json(path / "status.json")
-    final = ", ".join(f"{name} {value:.4g}" for name, value in _shown(status.get("final") or {}))
+    shown = {name: x for name, x in (status.get("final") or {}).items() if not name.endswith("loss") and not of_one_class(name)}
+    final = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
     return f"{status['state']}{': ' + status['reason'] if status.get('reason') else ''} {final}".strip()
-
-
-def _shown(final: dict[str, float]) -> list[tuple[str, float]]:
-    """Without losses, and without the IoU of each class."""
-    return [(name, value) for name, value in final.items() if not name.endswith("loss") and "/IoU/" not in name]

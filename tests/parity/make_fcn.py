@@ -8,14 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from filled import fill, image
-from torch import library
-
-try:
-    import torchvision
-except RuntimeError:  # built for another torch: its compiled operators are missing. These networks use none; names suffice
-    for name in ("nms", "qnms"):
-        library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    import torchvision
+from vision import torchvision
 
 SIZE = 75  # no multiple of 8
 

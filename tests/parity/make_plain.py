@@ -8,14 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from filled import PLAIN, fill, image
-from torch import library, nn
-
-try:
-    import torchvision
-except RuntimeError:  # built for another torch: its compiled operators are missing. These nets use none; names suffice
-    for name in ("nms", "qnms"):
-        library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    import torchvision
+from torch import nn
+from vision import torchvision
 
 
 def answer(net: nn.Module, size: int) -> np.ndarray:

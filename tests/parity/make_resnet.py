@@ -8,15 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from filled import fill, image
-from torch import library, nn
+from torch import nn
 from torch.nn.functional import pad
-
-try:
-    import torchvision
-except RuntimeError:  # built for another torch: its compiled operators are missing. ResNets use none; names suffice
-    for name in ("nms", "qnms"):
-        library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    import torchvision
+from vision import torchvision
 
 
 class Block(nn.Module):
