@@ -5,6 +5,7 @@ Nearest, bed of nails, max unpooling (Noh et al. 2015, arXiv:1505.04366), transp
 (the probe "upsampling") and milliseconds.
 250 steps, 3 seeds. Budget: 45 CPU-minutes.
 
+Result:   90.4 to 91.5 % mIoU in the U-Net, 86.2 to 87.7 % in the FCN; 103 minutes of a shared core; docs/results/upsampling.md
 Run:      python launch.py compare --study=experiments/comparisons/upsampling.py:root=dsb2018 --workdir=runs/upsampling
 """
 
