@@ -24,7 +24,7 @@ class Evaluator:
 
     def __init__(self, e: Experiment, decode: Callable[[dict], dict] | None = None):
         self.e = e
-        self._step = parallel.per_device(step.evaluation(e, decode or e.task.decode), (None, 0))
+        self._step = parallel.per_device(step.evaluation(e, decode or e.decode), (None, 0))
         self._kept: dict[str, list[dict]] = {}
         self._last: tuple = ()
 
@@ -41,7 +41,7 @@ class Evaluator:
         sums: dict[str, np.ndarray] = {}
         rows: list[dict] = []
         room = KEPT
-        metrics = self.e.task.host_metrics(self.e.splits[split].info)
+        metrics = self.e.task.host_metrics(self.e.splits[split])
         for batch in itertools.islice(self._batches(split), limit):
             terms, kept = jax.device_get(self._step(state, parallel.shard(batch)))
             for name, pair in terms.items():
@@ -66,7 +66,7 @@ class Evaluator:
         source = self.e.splits[split]
         with _pipeline.eval_batches(
             source, host_eval(self.e.pixels, source.info), batch_size=self.e.loading.batch_size, workers=self.e.loading.workers,
-            process_index=jax.process_index(), process_count=jax.process_count(),
+            buckets=self.e.buckets, process_index=jax.process_index(), process_count=jax.process_count(),
         ) as batches:  # fmt: skip
             for batch in batches:
                 if self.e.loading.cache == "device":

@@ -153,15 +153,16 @@ def evaluation(e: Experiment, decode: Callable[[dict], dict]) -> Callable:
 
 
 def forward(e: Experiment) -> Callable:
-    """`(state, images) -> (task.decode(...), metrics)` on one device without labels: what prediction runs.
+    """`(state, batch) -> (e.decode(...), metrics)` on one device without labels: what prediction runs.
 
+    batch: `image` and, of pictures that were padded, `size`.
     metrics: what the network says of itself, its outputs "metric/NAME".
     """
 
     @jax.jit
-    def step(state: State, images: jax.Array) -> tuple[dict, dict]:
-        outputs = _outputs(e, state, e.task.inputs(device_eval({"image": images}, e.pixels), None, e.info))
-        return e.task.decode(outputs), _own(outputs)
+    def step(state: State, batch: dict) -> tuple[dict, dict]:
+        outputs = _outputs(e, state, e.task.inputs(device_eval(batch, e.pixels), None, e.info))
+        return e.decode(outputs), _own(outputs)
 
     return step
 

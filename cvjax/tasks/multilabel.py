@@ -43,8 +43,8 @@ def derived(values: dict[str, float]) -> dict[str, float]:
     return {}
 
 
-def host_metrics(info) -> MultilabelScores:
-    return MultilabelScores(len(info.classes))
+def host_metrics(source) -> MultilabelScores:
+    return MultilabelScores(len(source.info.classes))
 
 
 def draw(image: np.ndarray, row: dict, info) -> np.ndarray:

@@ -14,7 +14,7 @@ MAY = {
     "ops": ("ops",),
     "layers": ("layers", "ops"),
     "models": ("models", "layers", "ops"),
-    "tasks": ("tasks", "ops", "metrics", "state", "lettering", "overlay", "errors"),
+    "tasks": ("tasks", "ops", "metrics", "state", "lettering", "overlay", "frames", "errors"),
     "metrics": ("metrics", "errors"),
     "probes": ("probes", "layers", "ops", "describe", "errors"),
     "data": ("data", "ops", "errors", "environment"),

@@ -36,7 +36,7 @@ SETTINGS = pytest.mark.parametrize(
         ({"class_weights": (2.0, 1.0, 0.5, 3.0), "dice": 2.0}, BORDERS),
     ],
 )
-INFO = types.SimpleNamespace(classes=("sky", "road", "car", "bicyclist"))
+INFO = types.types.SimpleNamespace(classes=("sky", "road", "car", "bicyclist"))
 
 
 def of(batch, chosen):
@@ -147,7 +147,7 @@ def test_impossible_settings(weights):
 def test_host_metrics_take_what_decode_gives():
     decoded = jax.tree.map(np.asarray, segmentation.decode({"logits": LOGITS}))
     assert decoded["prediction"].dtype == np.uint8 and decoded["prediction"].shape == (B, H, W)
-    metric = segmentation.host_metrics(INFO)
+    metric = segmentation.host_metrics(types.SimpleNamespace(info=INFO))
     metric.update(jax.tree.map(np.asarray, BATCH), decoded)
     assert metric.result()["pixel_acc"] == pytest.approx(mean(loss_of(LOGITS, BATCH)["pixel_acc"]))
     assert segmentation.fields(INFO) == {"num_classes": 4} and set(segmentation.inputs(BATCH, None, INFO)) == {"image"}
