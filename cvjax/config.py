@@ -86,14 +86,14 @@ def overfit(config: ConfigDict, *, steps: int = 1500, lr: float = 0.0) -> Config
         steps: after which it gives up.
         lr: the learning rate; 0 is the experiment's own.
     """
-    few = f"{re.sub(r'[[].*', '', config.data.train.split('+')[0])}[:{EIGHT}]"
+    few = f"{re.split(r'[+[]', config.data.train)[0]}[:{EIGHT}]"
+    leave = {"data": ("test",), "optim": ("boundaries", "ema")}
     with config.unlocked():
+        for section, key in ((section, key) for section, keys in leave.items() for key in keys if key in config[section]):
+            del config[section][key]
         config.data.update(train=few, val=few, batch_size=EIGHT)
-        config.data.pop("test", None)
         config.augment = ConfigDict()
         config.optim.update({"schedule": "constant", "warmup": "50 steps"} | ({"lr": lr} if lr else {}))
-        for key in ("boundaries", "ema"):
-            config.optim.pop(key, None)
         if "dropout" in config.model:
             config.model.dropout = 0.0
         config.train.update(duration=f"{steps} steps", log_every="10 steps", eval_every="50 steps", checkpoint_every="500 steps",

@@ -123,10 +123,10 @@ def _seen(e: Experiment, state: State) -> Callable[[dict, tuple[int, int]], tupl
     see, tile = step.forward(e), e.pixels.tile if e.pixels else ()
 
     def whole(example: dict, size: tuple[int, int]) -> tuple[dict, dict]:
-        example = alike([example], e.buckets)[0] if e.buckets else example
-        image = example["image"]
-        rows, metrics = jax.device_get(see(state, {name: example[name][None] for name in ("image", "size") if name in example}))
-        return {key: x[0][: size[0], : size[1]] if x.shape[1:3] == image.shape[:2] else x[0] for key, x in rows.items()}, metrics
+        batch = batch_of(e, example)
+        rows, metrics = jax.device_get(see(state, batch))
+        canvas = batch["image"].shape[1:3]
+        return {key: x[0][: size[0], : size[1]] if x.shape[1:3] == canvas else x[0] for key, x in rows.items()}, metrics
 
     def in_tiles(example: dict, size: tuple[int, int]) -> tuple[dict, dict]:
         found = []
@@ -140,6 +140,12 @@ def _seen(e: Experiment, state: State) -> Callable[[dict, tuple[int, int]], tupl
         return row, {name: float(np.mean([metrics[name] for metrics in found])) for name in found[0]}
 
     return in_tiles if tile else whole
+
+
+def batch_of(e: Experiment, example: dict) -> dict:
+    """A batch of one example, for a network to look at."""
+    padded = alike([example], e.buckets)[0] if e.buckets else example
+    return {name: padded[name][None] for name in ("image", "size") if name in padded}
 
 
 def _earlier(out: Path, table: str, files: list[tuple[Path, str]]) -> dict[str, str]:

@@ -7,7 +7,7 @@ as they are. `root` is a folder with annotations/ and train2017/, val2017/ as th
 Run:      python launch.py train --config=experiments/detr_coco.py:root=coco --init=torchvision:resnet50.pth --workdir=runs/detr_r50
           python launch.py eval --config=experiments/detr_coco.py:root=coco,holes --init=huggingface:detr.safetensors    public weights
 Needs:    COCO 2017, and GPUs
-Expected: not run here (COCO is not at hand); the paper's AP with 300 epochs 40.6, with 500 (:epochs=500) 42.0 (R50), 43.3 (DC5), 43.5 (R101)
+Expected: not run here (COCO is not at hand); the paper's AP: R50 40.6 with 300 epochs; 500 (:epochs=500) R50 42.0, DC5 43.3, R101 43.5
 Smoke:    python launch.py train --config=experiments/detr_coco.py:smoke --workdir=runs/detr_coco_smoke
 """
 

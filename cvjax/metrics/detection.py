@@ -5,6 +5,7 @@ m detections of a picture · n its objects
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,7 +63,7 @@ def found(rows: dict[str, np.ndarray]) -> Detections:
 
 
 def quality(true_boxes: np.ndarray, true_classes: np.ndarray, boxes: np.ndarray, classes: np.ndarray, scores: np.ndarray) -> float:
-    """How well one picture was read, 0-1: AP at IoU 0.5, the mean over its classes; 1 without objects where nothing surer than 0.5 was found.
+    """How well one picture was read, 0-1: AP at IoU 0.5, the mean over its classes; 1 for none where none is surer than 0.5.
 
     Args:
         true_boxes, true_classes: n 4 (xyxy) and n.
@@ -83,8 +84,8 @@ def quality(true_boxes: np.ndarray, true_classes: np.ndarray, boxes: np.ndarray,
 def same_box(rows: dict[str, np.ndarray], objects: dict[int, Any]) -> float:
     """0 where detections differ as the objects do, 1 where all are one box: within pictures, or from each picture to the next.
 
-    Of every picture as many detections, the surest, as it has objects. Theirs is the mean IoU of all pairs within a picture, or of the first
-    of neighbouring pictures (in shares of width and height); the objects' own is taken off.
+    Of every picture as many detections, the surest, as it has objects. Theirs is the mean IoU of all pairs within a picture, or of the
+    first of neighbouring pictures (in shares of width and height); the objects' own is taken off.
     """
     order = np.argsort(-rows["detected_scores"], axis=1, kind="stable")
     boxes = np.take_along_axis(rows["detected_boxes"].astype(np.float64), order[..., None], 1)
@@ -96,9 +97,8 @@ def same_box(rows: dict[str, np.ndarray], objects: dict[int, Any]) -> float:
 
 def _sameness(pictures: Sequence[np.ndarray]) -> tuple[float, float]:
     """Mean IoU of pairs of boxes (x y w h) within pictures, and of the first boxes of neighbouring pictures; 0 where there are none."""
-    pairs = [np.stack([picture[i], picture[j]]) for picture in pictures for i, j in zip(*np.triu_indices(len(picture), 1), strict=True)]
-    firsts = [picture[0] for picture in pictures if len(picture)]
-    neighbours = [np.stack(pair) for pair in zip(firsts, firsts[1:], strict=False)]
+    pairs = [picture[list(pair)] for picture in pictures for pair in itertools.combinations(range(len(picture)), 2)]
+    neighbours = [np.stack(pair) for pair in itertools.pairwise(picture[0] for picture in pictures if len(picture))]
     within, across = (_mean_iou(np.array(found).reshape(-1, 2, 4)) for found in (pairs, neighbours))
     return within, across
 
