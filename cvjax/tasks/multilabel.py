@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from cvjax import lettering
-from cvjax.metrics.average_precision import MultilabelScores
+from cvjax.metrics.multilabel import MultilabelScores
 from cvjax.ops import losses
 from cvjax.state import Term
 
