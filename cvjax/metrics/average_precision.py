@@ -97,7 +97,7 @@ class Evaluation(NamedTuple):
         are for small, medium and large objects.
         """
         ap, ar = self.precision[..., -1], self.recall
-        half, three_quarters = (np.flatnonzero(THRESHOLDS == t) for t in (0.5, 0.75))
+        half, three_quarters = (np.flatnonzero(t == THRESHOLDS) for t in (0.5, 0.75))
         values = [ap[..., 0], ap[half, ..., 0], ap[three_quarters, ..., 0], ap[..., 1], ap[..., 2], ap[..., 3]]
         values += [ar[..., 0, 0], ar[..., 0, 1], ar[..., 0, 2], ar[..., 1, 2], ar[..., 2, 2], ar[..., 3, 2]]
         return dict(zip(NAMES, map(_mean, values), strict=True))
