@@ -121,6 +121,11 @@ def select(spec: str, splits: Mapping[str, Sequence]) -> list:
     return items
 
 
+def split_names(spec: str) -> list[str]:
+    """Names of the splits in a text that `select` takes, each once."""
+    return list(dict.fromkeys(re.findall(r"[\w-]+", re.sub(r"\[.*?\]", "", spec))))
+
+
 def _bound(text: str | None, size: int, default: int, part: str) -> int:
     if not text:
         return default

@@ -149,7 +149,7 @@ def _check_files(builder: Any, split: str) -> None:
     """Raises UserError for the first file of a split that is absent, damaged, or holds another number of records than it should."""
     from array_record.python.array_record_module import ArrayRecordReader
 
-    for name in dict.fromkeys(re.findall(r"[A-Za-z_][\w-]*", re.sub(r"\[.*?\]", "", split))):
+    for name in split_names(split):
         info = builder.info.splits[name]
         for path, expected in zip(info.filepaths, info.shard_lengths, strict=True):
             try:
