@@ -44,14 +44,13 @@ def clipped(xywh: np.ndarray, size: np.ndarray | tuple[int, int]) -> tuple[np.nd
         xywh: float n 4, as in `Objects`.
         size: (height, width) of the picture, or n 2 of each box's own.
     """
-    height, width = np.asarray(size, np.float64).T
-    most = np.stack([width, height, width, height], -1)
-    corners = np.clip(boxes.xywh_to_xyxy(np.asarray(xywh, np.float64).reshape(-1, 4)), 0, most).astype(np.float32)
+    corners = boxes.from_coco(np.asarray(xywh, np.float64).reshape(-1, 4))
+    corners = boxes.clip(corners, size).astype(np.float32)
     return corners, (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])
 
 
 def fields(objects: Objects, size: tuple[int, int], masks: bool = False) -> dict[str, np.ndarray]:
-    """A record's `boxes`, `classes` and `ignored`, with `masks`, bool n h w, where asked for: of the objects with an area in the picture."""
+    """A record's `boxes`, `classes` and `ignored`, with `masks`, bool n h w, where asked for, of the objects with an area there."""
     corners, kept = clipped(objects.boxes, size)
     record = {"boxes": corners[kept], "classes": objects.classes[kept].astype(np.int32), "ignored": objects.ignored[kept]}
     if masks:
@@ -129,7 +128,8 @@ def _told(faulty: np.ndarray, every: int) -> str:
     """What is wrong with the boxes, x y w h, counted by kind."""
     sizeless = int((~(faulty[:, 2:] > 0).all(-1)).sum())
     kinds = [(sizeless, "of zero or negative size"), (len(faulty) - sizeless, "outside the picture")]
-    return f"of {every:,} boxes are " + " and ".join(f"{count} {kind}" for count, kind in kinds if count)
+    told = " and ".join(f"{count} {kind}" for count, kind in kinds if count)
+    return f"{len(faulty)} of {every:,} boxes have no area in their picture ({told})"
 
 
 def _first(picture: Picture, k: int) -> str:

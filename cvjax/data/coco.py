@@ -74,7 +74,7 @@ def _files(root: Path, annotations: str) -> dict[str, Path]:
         if match := fits.fullmatch(path.relative_to(root).as_posix()):
             found[match[1]] = path
     if not found:
-        raise UserError(f"there is no {root / before}*{after}; set data.root to the folder above, or data.annotations to where the json lies")
+        raise UserError(f"there is no {root / before}*{after}; set data.root or data.annotations to where it lies")
     return found
 
 

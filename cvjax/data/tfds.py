@@ -5,7 +5,6 @@ Names, configs, versions, splits and slices are written as TFDS writes them: dat
 """
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 from cvjax.data import _labels
 from cvjax.data._decode import Encoded
 from cvjax.data._labels import Labelled
-from cvjax.data._source import Info, Source
+from cvjax.data._source import Info, Source, split_names
 from cvjax.data._tfds_masks import MAPS, Maps
 from cvjax.errors import UserError, did_you_mean
 
