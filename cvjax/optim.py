@@ -171,9 +171,7 @@ def _scale_parts(params: Any, slower: tuple[tuple[str, float], ...]) -> optax.Gr
         check_range("slower", factor, 0, float("inf"))
         found = jax.tree.leaves(_found(params, pattern, "slower"))
         factors = {path: old * factor if here else old for (path, old), here in zip(factors.items(), found, strict=True)}
-    return optax.stateless(
-        lambda updates, params: jax.tree.map_with_path(lambda path, update: update * factors[_name(path)], updates)
-    )
+    return optax.stateless(lambda updates, params: jax.tree.map_with_path(lambda path, update: update * factors[_name(path)], updates))
 
 
 def _decayed(params: Any, decay_vectors: bool, no_decay: str) -> Any:

@@ -82,7 +82,10 @@ def _pictures(data: Dataset, images: Path, file: Path) -> list[Picture]:
     """In the json's order. Raises UserError for files that are not there."""
     if not data.images:
         raise UserError(f"{file} lists no images")
-    pictures = [Picture(str(images / entry.file), (entry.height, entry.width), data.objects[key]) for key, entry in data.images.items()]
+    pictures = [
+        Picture(str(images / entry.file), (entry.height, entry.width), data.objects[key]._replace(image=key))
+        for key, entry in data.images.items()
+    ]
     there = {path for below in {os.path.dirname(picture.file) for picture in pictures} for path in _listed(below)}
     lacking = [picture.file for picture in pictures if picture.file not in there]
     if lacking:

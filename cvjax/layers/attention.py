@@ -59,7 +59,11 @@ class Attention(nn.Module):
             y = nn.Dense(width, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform(), name=name)(x.reshape(-1, x.shape[-1]))
             return y.reshape(*x.shape[:2], self.heads, width // self.heads)
 
-        query, key, value = projected("query", queries), projected("key", context), projected("value", context if values is None else values)
+        query, key, value = (
+            projected("query", queries),
+            projected("key", context),
+            projected("value", context if values is None else values),
+        )
         causal = self.causal
         if self.decode:
             if mask is not None:

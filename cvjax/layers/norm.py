@@ -148,9 +148,7 @@ class FrozenBatchNorm(nn.Module):
     def __call__(self, x: Float[Array, "*b c"], *, train: bool) -> Float[Array, "*b c"]:
         first = {"scale": self.scale_init, "bias": nn.initializers.zeros, "mean": nn.initializers.zeros, "var": nn.initializers.ones}
         key, shape = jax.random.key(0), x.shape[-1:]  # no draw: a constant each
-        scale, bias, mean, var = (
-            self.variable("batch_stats", name, init, key, shape, jnp.float32).value for name, init in first.items()
-        )
+        scale, bias, mean, var = (self.variable("batch_stats", name, init, key, shape, jnp.float32).value for name, init in first.items())
         gain = scale * jax.lax.rsqrt(var + self.epsilon)
         return (x * _as(gain, x) + _as(bias - mean * gain, x)).astype(self.dtype)
 

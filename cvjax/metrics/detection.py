@@ -46,10 +46,16 @@ class DetectionScores:
         categories = np.arange(len(self.source.info.classes))
         coco = evaluate(truths, detections, categories)
         values = {f"coco/{name}": value for name, value in coco.summary().items()}
-        values |= {name: voc.mean(voc.evaluate(truths, detections, categories, eleven_points=old)) for name, old in VOC.items()}
+        values |= {name: _mean(voc.evaluate(truths, detections, categories, eleven_points=old)) for name, old in VOC.items()}
         values |= {f"coco/AP/{name}": value for name, value in zip(self.source.info.classes, coco.of_category(), strict=True)}
         measured = {name: float(value) for name, value in values.items() if value >= 0}
         return {"coco/AP": float("nan"), **measured, "same_box": same_box(rows, objects)}
+
+
+def _mean(values: np.ndarray) -> float:
+    """Over the classes that have objects; -1 for none."""
+    measured = values[~np.isnan(values)]
+    return float(measured.mean()) if len(measured) else -1.0
 
 
 def found(rows: dict[str, np.ndarray]) -> Detections:

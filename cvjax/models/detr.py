@@ -97,7 +97,9 @@ class Model(nn.Module):
         net = self._choices()
         image = jnp.asarray(inputs["image"])
         out = self._maps(net, image, train)
-        x = Conv(net.width, 1, dtype=self.dtype, kernel_init=_torch.uniform, bias_init=nn.initializers.zeros, name="projection")(out["stage4"])
+        x = Conv(net.width, 1, dtype=self.dtype, kernel_init=_torch.uniform, bias_init=nn.initializers.zeros, name="projection")(
+            out["stage4"]
+        )
         b, h, w, c = x.shape
         inside = shrunk(inputs["mask"], h, w) if "mask" in inputs else None
         places = self._places(inside, x)

@@ -18,7 +18,7 @@ MAY = {
     "metrics": ("metrics", "errors"),
     "probes": ("probes", "layers", "ops", "describe", "errors"),
     "data": ("data", "ops", "errors", "environment"),
-    "reporting": ("reporting", "errors", "lettering", "files"),
+    "reporting": ("reporting", "errors", "lettering", "files", "data", "metrics"),
 }
 CLOSED_TO_CORE = ("models", "tasks", "probes")  # the loop knows no model, task or data source by name
 
