@@ -54,7 +54,7 @@ def fields(objects: Objects, size: tuple[int, int], masks: bool = False) -> dict
     corners, kept = clipped(objects.boxes, size)
     record = {"boxes": corners[kept], "classes": objects.classes[kept].astype(np.int32), "ignored": objects.ignored[kept]}
     if masks:
-        record["masks"] = instance_masks([objects.segmentations[k] for k in np.flatnonzero(kept)], size)
+        record["masks"] = instance_masks([objects.segmentations[k] for k in np.flatnonzero(kept).tolist()], size)
     return record
 
 

@@ -37,3 +37,11 @@ def instance_masks(segmentations: Sequence[Any], size: tuple[int, int]) -> np.nd
         return np.zeros((0, *size), bool)
     decoded = mask.decode([run_lengths(segmentation, size) for segmentation in segmentations])  # h w n, column-major
     return np.ascontiguousarray(np.moveaxis(decoded, -1, 0)).astype(bool)
+
+
+def encoded(masks: np.ndarray) -> list[dict[str, Any]]:
+    """Run lengths of masks, bool n h w, as COCO's json holds them."""
+    from pycocotools import mask
+
+    found = mask.encode(np.asfortranarray(np.moveaxis(masks, 0, -1).astype(np.uint8))) if len(masks) else []
+    return [{"size": [int(side) for side in one["size"]], "counts": one["counts"].decode()} for one in found]
