@@ -1,8 +1,9 @@
 """The optimiser: one optax chain and its learning-rate schedule, from config.optim.
 
 Order: clip the global norm, add L2 decay (sgd, adam), the optimiser's own direction, decoupled decay (adamw, lamb),
-LAMB's trust ratio, layer-wise factors and those of slower parts, minus the learning rate. Frozen parameters stand outside of it all: they do not
-count in the norm and have no slots. The state is a plain tree of arrays and named tuples; its counts are int32.
+LAMB's trust ratio, layer-wise factors and those of slower parts, minus the learning rate. Frozen parameters stand outside
+of it all: they do not count in the norm and have no slots. The state is a plain tree of arrays and named tuples; its counts
+are int32.
 """
 
 import re

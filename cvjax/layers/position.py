@@ -32,9 +32,9 @@ def sincos_2d(h: int, w: int, c: int, temperature: float = 10_000.0) -> Float32[
 
 
 def sine_within(mask: Bool[Array, "b h w"], c: int, temperature: float = 10_000.0) -> Float32[Array, "b h w c"]:
-    """sin and cos in turn, half of the channels of the row, half of the column, both as shares of the picture in its padding times 2 pi.
+    """sin and cos in turn, half the channels of the row, half of the column, both as shares of the picture in its padding times 2 pi.
 
-    mask: True inside the picture, whose rows are counted from 1 (Carion et al. 2020, arXiv:2005.12872, section A.4). Raises ValueError where
+    mask: True inside the picture, whose rows count from 1 (Carion et al. 2020, arXiv:2005.12872, section A.4). Raises ValueError where
     c is no multiple of 4.
     """
     if c % 4:

@@ -49,7 +49,7 @@ def loss(
     classes = jnp.where(valid, batch["classes"], 0)
     chosen = matched(logits, found, classes, true, valid, box, giou)
 
-    b, l, q, k = logits.shape
+    _, layers, q, k = logits.shape
     pairs = (chosen >= 0) & valid[:, None]
     answers = jnp.take_along_axis(found, jnp.maximum(chosen, 0)[..., None], 2)  # b l n 4
     target, weight = _targets(chosen, pairs, classes, q, k - 1, no_object)
@@ -60,7 +60,7 @@ def loss(
 
     terms = {"class": (nats, weight[:, -1].sum(), 1.0), "box": (apart[0], objects, box), "giou": (apart[1], objects, giou)}
     found_terms: dict[str, Sum] = {f"{name}_loss": (sums[-1], count, by) for name, (sums, count, by) in terms.items()}
-    if l > 1:
+    if layers > 1:
         # Of every layer the count is the same: objects and pictures are, and of each picture as many queries have an object.
         found_terms |= {f"auxiliary_{name}_loss": (sums[:-1].sum(), count, by) for name, (sums, count, by) in terms.items()}
     last = (jax.lax.stop_gradient(x) for x in (logits[:, -1], answers[:, -1], chosen[:, -1], pairs[:, -1]))
@@ -83,14 +83,14 @@ def matched(
     giou: float = 2.0,
 ) -> Int[Array, "b l n"]:
     """The query that each object is given to, in every layer; -1 for padding, and where there are more objects than queries."""
-    (b, l, q, _), n = logits.shape, true.shape[1]
+    (b, layers, q, _), n = logits.shape, true.shape[1]
     logits, found = jax.lax.stop_gradient((logits.astype(jnp.float32), found))
-    probability = jnp.take_along_axis(jax.nn.softmax(logits), jnp.broadcast_to(classes[:, None, None], (b, l, q, n)), -1)
-    overlap = boxes.pairwise(boxes.giou, boxes.from_centre(found), boxes.from_centre(true)[:, None])
+    probability = jnp.take_along_axis(jax.nn.softmax(logits), jnp.broadcast_to(classes[:, None, None], (b, layers, q, n)), -1)
+    overlap = boxes.pairwise(boxes.giou, boxes.from_centre(found), jnp.broadcast_to(boxes.from_centre(true)[:, None], (b, layers, n, 4)))
     distance = jnp.abs(found[:, :, :, None] - true[:, None, None]).sum(-1)
     costs = box * distance - giou * overlap - probability
-    chosen = matching.assign(costs.reshape(b * l, q, n), jnp.repeat(valid, l, 0))
-    return chosen.reshape(b, l, n)
+    chosen = matching.assign(costs.reshape(b * layers, q, n), jnp.repeat(valid, layers, 0))
+    return chosen.reshape(b, layers, n)
 
 
 def _targets(

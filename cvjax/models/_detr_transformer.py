@@ -57,7 +57,7 @@ class DecoderLayer(nn.Module):
         *,
         train: bool,
     ) -> Float[Array, "b q c"]:
-        """asked: the query embedding, added at both attentions. memory, keys: what the encoder made of the map, and that with its places."""
+        """asked: the query embedding, added at both attentions. memory, keys: what the encoder made of the map; that with its places."""
         drop, norm, attention, mlp = _parts(self, train)
         at = _added(x, asked)
         x = norm(name="norm1")(x + drop(attention(name="self_attention")(at, at, values=x, train=train)))

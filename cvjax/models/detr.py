@@ -30,8 +30,8 @@ from cvjax.models._detr_transformer import LAYER_NORM, DecoderLayer, EncoderLaye
 
 
 class Net(NamedTuple):
-    """The backbone: variant of `models/resnet.py`, pixels to a place of its map, and where they are not that variant's, blocks of each stage
-    and channels of the first; `frozen`, whether its normalisation is (running statistics and affine parameters of another training).
+    """The backbone: variant of `models/resnet.py`, pixels to a place of its map, if not that variant's blocks of each stage and channels of
+    the first; `frozen`, whether its normalisation is (running statistics and affine parameters of another training).
 
     The Transformer: channels, heads, hidden width of the MLPs, layers of both halves; and the queries.
     """
@@ -171,12 +171,12 @@ class Model(nn.Module):
 
     def _answers(self, x: Float[Array, "b l q c"]) -> tuple[Float[Array, "b l q k1"], Float[Array, "b l q 4"]]:
         """Logits and boxes; the heads are the same for all layers."""
-        b, l, q, c = x.shape
+        *leading, c = x.shape
         rows = x.reshape(-1, c)
         logits = nn.Dense(self.num_classes + 1, kernel_init=_torch.uniform, name="head")(rows)
         for name, width in (("box1", c), ("box2", c), ("box3", 4)):
             rows = nn.Dense(width, kernel_init=_torch.uniform, name=name)(rows if name == "box1" else nn.relu(rows))
-        return logits.reshape(b, l, q, -1), nn.sigmoid(rows).reshape(b, l, q, 4)
+        return logits.reshape(*leading, -1), nn.sigmoid(rows).reshape(*leading, 4)
 
 
 def shrunk(mask: Bool[Array, "b h w"], p: int, q: int) -> Bool[Array, "b p q"]:
