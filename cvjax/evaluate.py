@@ -39,13 +39,15 @@ class Evaluator:
 
     def _pass(self, state: State, split: str, limit: int | None) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         sums: dict[str, np.ndarray] = {}
+        weights: dict[str, float] = {}
         rows: list[dict] = []
         room = KEPT
         metrics = self.e.task.host_metrics(self.e.splits[split])
         for batch in itertools.islice(self._batches(split), limit):
             terms, kept = jax.device_get(self._step(state, parallel.shard(batch)))
-            for name, pair in terms.items():
+            for name, (*pair, weight) in terms.items():
                 sums[name] = sums.get(name, 0.0) + np.asarray(pair, np.float64)
+                weights[name] = float(weight)
             row = {name: x[kept["valid"]] for name, x in kept.items()}
             if metrics is not None:
                 metrics.update(row, row)
@@ -53,6 +55,7 @@ class Evaluator:
                 rows.append(row)
                 room -= sum(x.nbytes for x in row.values() if x.ndim > 2)
         values = {name: total / max(count, 1) for name, (total, count) in sums.items()}
+        values = {"loss": sum(weights[name] * value for name, value in values.items())} | values  # a task may have a term of this name
         values |= self.e.task.derived(values)
         values |= metrics.result() if metrics is not None else {}
         together = {name: np.concatenate([r[name] for r in rows]) for name in rows[0]}

@@ -16,9 +16,10 @@ from typing import Any, Self
 
 import jax
 
-from cvjax.reporting.words import of_one_class
+from cvjax.reporting.words import in_detail
 
 PERCENT = ("top1", "top5", "mAP", "f1", "accuracy", "mIoU", "fwIoU", "pixel_acc", "mean_acc", "boundary_F1", "AP", "AR")
+EARLY = 200  # steps: before the half of that every detector finds one box over and over
 SAME = 0.8  # mean IoU of the surest detections of different objects, above which they are one box
 
 
@@ -31,8 +32,8 @@ def screen(name: str, value: float) -> str:
 
 
 def summary(values: dict[str, float]) -> str:
-    """Metrics by split: "test: loss 0.12  top1 97.2%   val: loss 0.13"; without the IoU of each class, which metrics.jsonl has."""
-    values = {name: value for name, value in values.items() if not of_one_class(name)}
+    """Metrics by split: "test: loss 0.12  top1 97.2%   val: loss 0.13"; without what metrics.jsonl has in detail."""
+    values = {name: value for name, value in values.items() if not in_detail(name)}
     splits = dict.fromkeys(name.partition("/")[0] for name in values)
     return "   ".join(f"{split}: " + "  ".join(screen(n, v) for n, v in values.items() if n.startswith(f"{split}/")) for split in splits)
 
@@ -106,7 +107,7 @@ class Log:
         if (told := unfinished(values)) and not self._warned:
             self._warned = True
             self.say(f"warning: step {step}: {told}; said once, measured in every step")
-        if 2 * step >= self.total and (told := collapsed(values)):  # at the beginning every detector is like this
+        if self.total <= 2 * step >= EARLY and (told := collapsed(values)):  # at the beginning every detector is like this
             self.say(f"warning: step {step}: {told}")
         self._lines.write(json.dumps({"step": step, "epoch": epoch, **values}) + "\n")
         for name, value in values.items():

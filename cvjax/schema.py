@@ -120,5 +120,12 @@ def _parameters(path: Path, definition: str) -> list[str]:
 
 @functools.cache
 def _definitions(path: Path) -> dict[str, ast.FunctionDef | ast.ClassDef]:
-    """The functions and classes of a file, by name."""
-    return {node.name: node for node in ast.parse(path.read_text()).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    """The functions and classes of a file, by name; also those that it takes from a private file beside it."""
+    body = ast.parse(path.read_text()).body
+    own = {node.name: node for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    for node in body:
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("cvjax.models._"):
+            taken = {alias.name for alias in node.names}
+            beside = _definitions(path.with_name(f"{str(node.module).rpartition('.')[2]}.py"))
+            own |= {name: found for name, found in beside.items() if name in taken}
+    return own

@@ -16,7 +16,7 @@ from cvjax.metrics import voc
 from cvjax.metrics.average_precision import NAMES, Detections, Truths, evaluate
 
 NEEDED = ("index", "original_size", "detected_boxes", "detected_scores", "detected_classes")
-VOC = {"voc/AP07": True, "voc/AP": False}  # whether by eleven points
+VOC = {"voc/mAP07": True, "voc/mAP": False}  # whether by eleven points
 
 
 class DetectionScores:

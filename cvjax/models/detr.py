@@ -25,7 +25,9 @@ from jaxtyping import Array, Bool, Float
 from cvjax.layers import position
 from cvjax.layers.conv import Conv
 from cvjax.layers.norm import BatchNorm, FrozenBatchNorm
-from cvjax.models import _detr_loss, _detr_weights, _settings, _torch, resnet
+from cvjax.models import _detr_weights, _settings, _torch, resnet
+from cvjax.models._detr_loss import decode as decode
+from cvjax.models._detr_loss import loss as loss
 from cvjax.models._detr_transformer import LAYER_NORM, DecoderLayer, EncoderLayer
 
 
@@ -184,8 +186,6 @@ def shrunk(mask: Bool[Array, "b h w"], p: int, q: int) -> Bool[Array, "b p q"]:
     h, w = mask.shape[1:]
     return mask[:, jnp.arange(p) * h // p][:, :, jnp.arange(q) * w // q]
 
-
-loss, decode = _detr_loss.loss, _detr_loss.decode
 
 # ---- the reference implementations: facebookresearch's and Hugging Face's
 

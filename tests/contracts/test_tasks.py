@@ -56,7 +56,7 @@ def test_eight_devices_equal_one(task):
     evaluation = step.evaluation(e, e.decode)
     many, rows = parallel.per_device(evaluation, (None, 0))(state, parallel.shard(batch))
     alone = jax.vmap(evaluation, (None, 0), axis_name=parallel.AXIS)(state, {k: x[None] for k, x in batch.items()})
-    for name, (total, count) in many.items():
+    for name, (total, count, _) in many.items():
         np.testing.assert_allclose(total, alone[0][name][0][0], rtol=1e-5, err_msg=name)
         assert float(count) == float(alone[0][name][1][0])
     for name, x in rows.items():
