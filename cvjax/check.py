@@ -179,7 +179,9 @@ def _check_measured(wanted: set[str], experiments: Iterable[Experiment]) -> None
 def _evaluated(e: Experiment, terms: Iterable[str]) -> list[str]:
     """Names of what an evaluation measures: the terms of its step, what follows from them, and what the host counts."""
     metrics = e.task.host_metrics(e.splits["val"])
-    return list(dict.fromkeys(["loss", *terms, *e.task.derived(dict.fromkeys(terms, 0.0)), *(metrics.names if metrics is not None else ())]))
+    return list(
+        dict.fromkeys(["loss", *terms, *e.task.derived(dict.fromkeys(terms, 0.0)), *(metrics.names if metrics is not None else ())])
+    )
 
 
 def _measures(e: Experiment) -> set[str]:
