@@ -5,8 +5,8 @@ is the box (0, 0, 1, 1) and the width is x2 - x1. `from_NAME` gives this form, `
 one image or of each of several: its leading axes are then the first ones of the boxes (size b 2, boxes b n 4).
 
 All take NumPy or JAX arrays of float32 or float64 and keep the kind and the type; the file itself does not import jax, for workers that
-read data import it. Measures of two boxes (iou, giou, ...) compare `a` and `b` one by one, their leading axes broadcast; `pairwise` compares
-each with each. A box without area (padding) has no NaN as its result and sends no gradient, nor does whatever it is compared with.
+read data import it. Measures of two boxes (iou, giou, diou, ciou) compare `a` and `b` one by one, their leading axes broadcast; `pairwise`
+compares each with each. A box without area (padding) gives no NaN and gets no gradient, nor does what it is compared with.
 
 *b any leading axes · n m numbers of boxes
 """
@@ -158,7 +158,7 @@ def giou(a: Float[Any, "*#b 4"], b: Float[Any, "*#b 4"]) -> Float[Any, "*b"]:
 
 
 def diou(a: Float[Any, "*#b 4"], b: Float[Any, "*#b 4"]) -> Float[Any, "*b"]:
-    """IoU less the squared distance of the centres over that of the hull's corners, -1 to 1 (Zheng et al. 2020, arXiv:1911.08287, eq. 7)."""
+    """IoU less the squared distance of the centres over that of the hull's corners, -1 to 1 (Zheng et al. 2020, arXiv:1911.08287)."""
     a, b = _still_without_area(a, b)
     (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = _parts(a), _parts(b)
     x, y = (ax1 + ax2 - bx1 - bx2) / 2, (ay1 + ay2 - by1 - by2) / 2
@@ -168,7 +168,7 @@ def diou(a: Float[Any, "*#b 4"], b: Float[Any, "*#b 4"]) -> Float[Any, "*b"]:
 
 
 def ciou(a: Float[Any, "*#b 4"], b: Float[Any, "*#b 4"]) -> Float[Any, "*b"]:
-    """DIoU less alpha v, where v compares the shapes, more than -2 to 1 (Zheng et al. 2020, eq. 8-11).
+    """DIoU less alpha v, where v compares the shapes, more than -2 to 1 (Zheng et al. 2020).
 
     alpha = v / (1 - IoU + v) is a weight and sends no gradient; that of v is the derivative as it is, w^2 + h^2 and all.
     """

@@ -80,6 +80,7 @@ def _start(costs: Float[Array, "n r"], valid: Bool[Array, "n"], usable: Bool[Arr
 def _turn(costs: Float[Array, "n r"], valid: Bool[Array, "n"], usable: Bool[Array, "r"], s: _Search) -> _Search:
     """Looks on from one target, or changes one pair of partners; where a free query is found, both."""
     n, r = costs.shape
+    numbers = jnp.arange(r)
     row = costs[s.here] - s.price
     way = row + jnp.where(s.via < 0, 0, s.distance[s.via] - row[s.via])
     closer = usable & ~s.closed & ~s.ending & (way < s.distance)
@@ -97,10 +98,10 @@ def _turn(costs: Float[Array, "n r"], valid: Bool[Array, "n"], usable: Bool[Arra
     new = _Search(
         price=price,
         query=jnp.where(changes & (jnp.arange(n) == target), query, s.query),
-        target=jnp.where(changes & (jnp.arange(r) == query), target, s.target),
+        target=jnp.where(changes & (numbers == query), target, s.target),
         distance=jnp.where(at_root, jnp.inf, distance),
         before=before,
-        closed=(s.closed | (jnp.arange(r) == nearest)) & ~at_root,
+        closed=(s.closed | (numbers == nearest)) & ~at_root,
         root=s.root,
         here=here,
         via=jnp.where(changes, others, nearest),  # -1 at the root
