@@ -61,9 +61,7 @@ flags.DEFINE_enum("method", None, ["attention", "rollout", "gradcam", "queries"]
 flags.DEFINE_string("target", "", "What a cascade is chosen for: accuracy:0.9 or compute:40e6, average multiply-adds.")
 flags.DEFINE_enum("confidence", "max_probability", ["max_probability", "margin", "entropy"], "What a cascade stops by.")
 flags.DEFINE_string("truth", None, "File of true objects that score compares with, in COCO's form (instances_val2017.json).")
-flags.DEFINE_string(
-    "results", None, "File of detections that score measures, in COCO's form: a list of {image_id, category_id, bbox, score}."
-)
+flags.DEFINE_string("results", None, "File of detections that score measures, in COCO's form: [{image_id, category_id, bbox, score}, ...].")
 flags.DEFINE_enum("iou", "bbox", ["bbox", "segm"], "What must overlap for score: boxes or masks.")
 flags.DEFINE_string("prompt", "\n", "What the text begins with that generate goes on with (the start of a line).")
 flags.DEFINE_integer("length", 100, "How many tokens generate writes.")

@@ -71,7 +71,7 @@ def _detections(results: Results, truth: Dataset, file: Path, masks: bool) -> De
     return Detections(results.image, results.category, results.score, boxes, area, runs)
 
 
-def _run_lengths(segmentations: Sequence[Any], image: np.ndarray, truth: Dataset, file: Path, ids: Sequence[int] | None = None) -> list:
+def _run_lengths(segmentations: Sequence[Any], image: np.ndarray, truth: Dataset, file: Path, ids: np.ndarray | None = None) -> list:
     """What pycocotools.mask works on. Raises UserError for what it cannot read."""
     found = []
     for row, (segmentation, i) in enumerate(zip(segmentations, image.tolist(), strict=True)):

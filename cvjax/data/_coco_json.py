@@ -99,7 +99,7 @@ def _objects(table: Table, images: np.ndarray, categories: np.ndarray) -> dict[i
     table.known("image_id", image, images, "images")
     table.known("category_id", category, categories, "categories")
     crowd, difficult = (np.array(table.flags(name), bool) for name in ("iscrowd", "ignore"))
-    columns = (table.boxes(), category, table.numbers("area"), crowd, difficult, ids)
+    columns = dict(boxes=table.boxes(), classes=category, area=table.numbers("area"), crowd=crowd, difficult=difficult, ids=ids)
     segmentations = [entry.get("segmentation") for entry in table.entries]
     has = any(segmentations)
     order = np.argsort(image, kind="stable")
@@ -107,7 +107,9 @@ def _objects(table: Table, images: np.ndarray, categories: np.ndarray) -> dict[i
     found = {}
     for i, first, last in zip(images.tolist(), start, stop, strict=True):
         rows = order[first:last]
-        found[i] = Objects(*(column[rows] for column in columns), [segmentations[row] for row in rows] if has else ())
+        found[i] = Objects(**{name: column[rows] for name, column in columns.items()})._replace(
+            segmentations=[segmentations[row] for row in rows] if has else ()
+        )
     return found
 
 
@@ -137,7 +139,9 @@ def read_results(path: Path, truth: Dataset | None = None) -> Results:
         table.wrong(0, "has neither 'bbox' nor 'segmentation'; write one of them")
     for name in ("bbox", "segmentation"):
         if not first.get(name):
-            table.each(lambda entry, name=name: not entry.get(name), f"has a '{name}' and the first entry has none; give all or none")
+            odd = [row for row, entry in enumerate(table.entries) if entry.get(name)]
+            for row in odd[:1]:
+                table.wrong(row, f"has a '{name}' and the first entry has none; give all or none")
     boxes = table.boxes() if first.get("bbox") else None
     if boxes is not None:
         for row in np.flatnonzero((boxes[:, 2:] < 0).any(1))[:1]:

@@ -109,7 +109,7 @@ class Table:
         except OverflowError:
             self.each(lambda entry: _fits(entry[name]), f"'{name}' is beyond all floating-point numbers; find out where it comes from")
             raise
-        bad = ~np.isfinite(found).reshape(len(values), -1).all(1)
+        bad = ~np.isfinite(found.reshape(len(values), found.size // max(len(values), 1))).all(1)
         for row in np.flatnonzero(bad)[:1]:
             self.wrong(
                 row, f"'{name}' is not finite: {values[row]} ({bad.sum()} such entries); find out where it comes from, or leave it out"

@@ -52,8 +52,8 @@ class Truths(NamedTuple):
             none = np.zeros(0, np.int64)
             return cls(none, none, np.zeros((0, 4)), np.zeros(0), none > 0, none, none > 0)
         image = np.repeat(np.array(list(objects), np.int64), [len(x.classes) for x in objects.values()])
-        names = ("classes", "boxes", "area", "crowd", "ids", "difficult")
-        return cls(image, *(np.concatenate([getattr(x, name) for x in objects.values()]) for name in names))
+        fields = {"category": "classes", **{name: name for name in ("boxes", "area", "crowd", "ids", "difficult")}}
+        return cls(image, **{ours: np.concatenate([getattr(x, name) for x in objects.values()]) for ours, name in fields.items()})
 
 
 class Detections(NamedTuple):

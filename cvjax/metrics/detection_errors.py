@@ -1,4 +1,4 @@
-"""What kind of mistakes a detector makes (Hoiem et al. 2012, as Redmon et al. 2016, YOLO, section 4.2, divide them), and what it takes for what.
+"""A detector's mistakes by kind (Hoiem et al. 2012, as YOLO, Redmon et al. 2016, section 4.2, divides them), and what it takes for what.
 
 K categories, in the order in which they are given
 """

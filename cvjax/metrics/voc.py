@@ -1,7 +1,8 @@
 """Average precision by the rules of PASCAL VOC (Everingham et al. 2010, section 4.2), as py-faster-rcnn's voc_eval counts. NumPy only.
 
-Boxes end with a pixel, so that a width is x2 - x1 + 1; in the columns, w = x2 - x1. An IoU must be above 0.5. A detection looks at one object,
-the one of its picture and class with the highest IoU: it is wrong where another found that before, and counts as nothing where it is difficult.
+Boxes end with a pixel, so that a width is x2 - x1 + 1; in the columns, w = x2 - x1. An IoU must be above 0.5. A detection looks at one
+object, the one of its picture and class with the highest IoU: it is wrong where another found that before, and counts as nothing where
+that is difficult.
 
 n detections of a class, best first · K categories
 """
@@ -60,7 +61,7 @@ def curve(truths: Truths, detections: Detections, category: int) -> tuple[np.nda
 
 
 def average(recall: np.ndarray, precision: np.ndarray, eleven_points: bool = False) -> float:
-    """AP of a curve: the mean over recalls 0, 0.1, ... 1 of the highest precision at that recall or more; or the area under that precision."""
+    """AP of a curve: the mean, over recalls 0, 0.1, ... 1, of the highest precision from there on; or the area under that precision."""
     if np.isnan(recall).any():
         return float("nan")
     if eleven_points:

@@ -68,9 +68,8 @@ def _annotation(draw, image, category, box, masks, size):
     if masks:
         x, y, w, h = box
         polygon = [[x, y, x + w, y, x + w / 2, y + h], [x, y, x + w / 3, y, x, y + h / 2]][: int(draw.integers(1, 3))]
-        runs = _ellipse(box, size)
-        plain = {"size": [size, size], "counts": _runs(runs)}
-        found["segmentation"] = plain if crowd else [polygon, polygon, runs][draw.integers(3)]
+        plain = {"size": [size, size], "counts": _runs(_pixels(box, size))}
+        found["segmentation"] = plain if crowd else [polygon, polygon, _ellipse(box, size)][draw.integers(3)]
     return found
 
 
@@ -87,10 +86,9 @@ def _ellipse(box, size):
     return {"size": found["size"], "counts": found["counts"].decode()}
 
 
-def _runs(found):
-    from pycocotools import mask
-
-    flat = mask.decode(found).ravel(order="F")
+def _runs(pixels):
+    """Run lengths that are not packed."""
+    flat = pixels.ravel(order="F")
     edges = np.flatnonzero(np.diff(flat)) + 1
     return ([0] if flat[0] else []) + np.diff([0, *edges, len(flat)]).tolist()
 
