@@ -107,9 +107,8 @@ def _objects(table: Table, images: np.ndarray, categories: np.ndarray) -> dict[i
     found = {}
     for i, first, last in zip(images.tolist(), start, stop, strict=True):
         rows = order[first:last]
-        found[i] = Objects(**{name: column[rows] for name, column in columns.items()})._replace(
-            segmentations=[segmentations[row] for row in rows] if has else ()
-        )
+        here: dict[str, Any] = {name: column[rows] for name, column in columns.items()}
+        found[i] = Objects(**here, segmentations=[segmentations[row] for row in rows] if has else ())
     return found
 
 

@@ -53,7 +53,8 @@ class Truths(NamedTuple):
             return cls(none, none, np.zeros((0, 4)), np.zeros(0), none > 0, none, none > 0)
         image = np.repeat(np.array(list(objects), np.int64), [len(x.classes) for x in objects.values()])
         fields = {"category": "classes", **{name: name for name in ("boxes", "area", "crowd", "ids", "difficult")}}
-        return cls(image, **{ours: np.concatenate([getattr(x, name) for x in objects.values()]) for ours, name in fields.items()})
+        columns: dict[str, Any] = {ours: np.concatenate([getattr(x, name) for x in objects.values()]) for ours, name in fields.items()}
+        return cls(image, **columns)
 
 
 class Detections(NamedTuple):
