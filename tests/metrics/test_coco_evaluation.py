@@ -67,13 +67,15 @@ def test_nothing_true_or_nothing_found():
 
 
 def test_of_equal_ious_the_later_object_is_found():
-    """With one detection on two equal objects, the second is left: a crowd of which nothing is missing, or an object that is."""
-    objects = [
-        {"id": i, "image_id": 1, "category_id": 1, "bbox": [0, 0, 40, 40], "area": a, "iscrowd": 0} for i, a in ((1, 500), (2, 2000))
-    ]
-    truth = {"images": [{"id": 1, "height": 50, "width": 50}], "categories": [{"id": 1, "name": "a"}], "annotations": objects}
-    found = same(truth, [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 40, 40], "score": 0.5}])
-    assert found.recall[0, 0, :, 2].tolist() == [0.5, 1, 1, -1]
+    """The surer detection lies between two objects and takes the one that stands later; the other detection reaches the right one only."""
+    left, right = [0, 0, 40, 40], [20, 0, 40, 40]
+    results = [{"image_id": 1, "category_id": 1, "bbox": box, "score": s} for box, s in (([10, 0, 40, 40], 0.9), (right, 0.8))]
+    for boxes, recall in (((left, right), 0.5), ((right, left), 1)):
+        objects = [
+            {"id": i, "image_id": 1, "category_id": 1, "bbox": box, "area": 1600, "iscrowd": 0} for i, box in enumerate(boxes, start=1)
+        ]
+        truth = {"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": objects}
+        assert same(truth, results).recall[0, 0, 0, 2] == recall
 
 
 def perfect(truth):
