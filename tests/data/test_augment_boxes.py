@@ -135,7 +135,7 @@ def test_a_mosaic_puts_four_pictures_around_a_point():
         after = a.mosaic(four, np.random.default_rng(seed), (80, 100))
         corners = [after["image"][y, x, 0] for y, x in ((0, 0), (0, -1), (-1, 0), (-1, -1))]
         assert after["image"].shape == (80, 100, 3) and corners == [50, 100, 150, 200]
-        check({**four[0], "classes": np.arange(4), "ignored": np.arange(4) % 2 == 0}, after, 2.5)
+        check({**four[0], "classes": np.arange(4, dtype=np.int32), "ignored": np.arange(4) % 2 == 0}, after, 2.5)
         for k, mask in zip(after["classes"], after["masks"], strict=True):
             assert (after["image"][mask] == 50 * (k + 1)).all() and mask.any()
         y, x = (int((after["image"][:, 0, 0] == 50).sum()), int((after["image"][0, :, 0] == 50).sum()))
