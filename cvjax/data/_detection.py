@@ -49,6 +49,15 @@ def clipped(xywh: np.ndarray, size: np.ndarray | tuple[int, int]) -> tuple[np.nd
     return corners, (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])
 
 
+def from_xml(corners: np.ndarray) -> np.ndarray:
+    """VOC's corners, float64 n 4, as x y w h. A box that ends where it begins, or before, has no size: nobody annotates an object of one
+    pixel, but many hands slip."""
+    xywh = boxes.to_coco(boxes.from_voc(corners))
+    slips = (corners[:, 2:] <= corners[:, :2]).any(-1, keepdims=True)
+    xywh[:, 2:] = np.where(slips, corners[:, 2:] - corners[:, :2], xywh[:, 2:])
+    return xywh
+
+
 def fields(objects: Objects, size: tuple[int, int], masks: bool = False) -> dict[str, np.ndarray]:
     """A record's `boxes`, `classes` and `ignored`, with `masks`, bool n h w, where asked for, of the objects with an area there."""
     corners, kept = clipped(objects.boxes, size)
@@ -116,8 +125,9 @@ def _usable(pictures: Sequence[Picture], refuse: bool) -> np.ndarray:
     _, kept = clipped(every, np.array([picture.size for picture in pictures])[of])
     if not kept.all():
         at = int(np.argmin(kept))
-        first = _first(pictures[of[at]], at - int(counts[: of[at]].sum()))
-        told = f"{_told(every[~kept], len(every))}, first {first}"
+        first = pictures[of[at]]
+        which = first_told(first.objects, at - int(counts[: of[at]].sum()))
+        told = f"{_told(every[~kept], len(every))}, first {which} of {first.file}"
         if refuse:
             raise UserError(f"{told}; mend the annotations, or set data.faulty='drop' to leave such objects out")
         print(f"cvjax: warning: {told}; left out of what is learned from (data.faulty)", file=sys.stderr, flush=True)
@@ -132,9 +142,10 @@ def _told(faulty: np.ndarray, every: int) -> str:
     return f"{len(faulty)} of {every:,} boxes have no area in their picture ({told})"
 
 
-def _first(picture: Picture, k: int) -> str:
-    box = ", ".join(f"{value:g}" for value in picture.objects.boxes[k])
-    return f"object {k + 1} (id {picture.objects.ids[k]}; x, y, w, h = {box}) of {picture.file}"
+def first_told(objects: Objects, k: int) -> str:
+    """What to call an object in a message."""
+    box = ", ".join(f"{value:g}" for value in objects.boxes[k])
+    return f"object {k + 1} (id {objects.ids[k]}; x, y, w, h = {box})"
 
 
 def _read(pictures: Sequence[Picture], masks: bool, index: int) -> dict[str, Any]:

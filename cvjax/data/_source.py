@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cvjax.data._decode import DecodeError, Encoded
+from cvjax.data._decode import Encoded
 from cvjax.data._objects import Objects
 from cvjax.errors import UserError, did_you_mean
 
@@ -78,7 +78,7 @@ class Source:
             raise IndexError(f"record {index} of {len(self)}")
         try:
             return decoded(self.read(index))
-        except DecodeError as error:
+        except UserError as error:
             raise UserError(f"{self.name(index)}: {error}") from error
         except OSError as error:
             raise UserError(f"{self.name(index)}: cannot be read: {error.strerror or error}") from error

@@ -2,8 +2,7 @@
 
     root/JPEGImages/*.jpg  root/Annotations/*.xml  root/ImageSets/Main/train.txt
 
-Boxes in the xml count pixels from 1 and name the last one inside; here they are continuous, so 1..640 of 640 is 0 to 640. A box that ends
-where it begins, or before, has no size: nobody annotates an object of one pixel, but many hands slip.
+Boxes in the xml count pixels from 1 and name the last one inside; here they are continuous, so 1..640 of 640 is 0 to 640.
 """
 
 import os
@@ -19,12 +18,11 @@ import numpy as np
 from cvjax import environment
 from cvjax.data._class_list import checked, lines
 from cvjax.data._decode import ENDINGS
-from cvjax.data._detection import Picture, source
+from cvjax.data._detection import Picture, from_xml, source
 from cvjax.data._objects import Objects
 from cvjax.data._pairs import folder, picture_size
 from cvjax.data._source import Source, select, split_names
 from cvjax.errors import UserError, some
-from cvjax.ops import boxes
 
 # In the order that TFDS and the devkit number them, with what is easily taken for each other after Hoiem et al. 2012, "Diagnosing Error in
 # Object Detectors", section 2.1; their fourth pair, aeroplane and bird, would put these two into two groups at once.
@@ -133,9 +131,7 @@ def _check_names(sheets: list[Sheet], classes: tuple[str, ...], root: Path) -> N
 def _picture(sheet: Sheet, classes: tuple[str, ...], end: int) -> Picture:
     """`end`: number of the picture's last object among those of the split, from 1."""
     count = len(sheet.names)
-    slips = (sheet.boxes[:, 2:] <= sheet.boxes[:, :2]).any(-1, keepdims=True)
-    xywh = boxes.to_coco(boxes.from_voc(sheet.boxes))
-    xywh[:, 2:] = np.where(slips, sheet.boxes[:, 2:] - sheet.boxes[:, :2], xywh[:, 2:])
+    xywh = from_xml(sheet.boxes)
     none = np.zeros(count, bool)
     ids = np.arange(end - count + 1, end + 1, dtype=np.int64)
     numbers = np.array([classes.index(name) for name in sheet.names], np.int64)
