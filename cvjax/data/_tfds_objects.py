@@ -48,8 +48,7 @@ class Reading(NamedTuple):
 
 def reading(dataset: str, info: Any, labels: str, tfds: Any, name: Callable[[int], str], faulty: str, max_boxes: int) -> Reading | None:
     """How to read the set's objects, when they are asked for by name or no feature is a class label; None for a set of another kind."""
-    sequence = info.features.get(OBJECTS)
-    inner = getattr(sequence, "feature", None)
+    inner = getattr(info.features[OBJECTS], "feature", None) if OBJECTS in info.features else None
     there = isinstance(inner, tfds.features.FeaturesDict) and {"bbox", "label"} <= set(inner)
     single = any(isinstance(feature, tfds.features.ClassLabel) for feature in info.features.values())
     if labels != OBJECTS and (labels or single or not there):

@@ -512,12 +512,13 @@ def test_what_is_wrong_with_objects_of_tfds_is_said(prepared):
             tfds.load(**load, **settings)
 
 
+def counted(record):
+    return {"index": record["index"], "count": np.int32(len(record["boxes"]))}
+
+
 @tfds_warns
 def test_tfds_objects_in_batches_come_with_their_record(prepared):
-    def padded(record):
-        return {"index": record["index"], "count": np.int32(len(record["boxes"]))}
-
     source = tfds.load("train", dataset="coco/2017", data_dir=prepared)
-    with _pipeline.eval_batches(source, padded, batch_size=4, workers=1, kind="process") as batches:
+    with _pipeline.eval_batches(source, counted, batch_size=4, workers=1, kind="process") as batches:
         batch = next(batches)
     assert batch["index"].tolist() == [0, 1, 2, 0] and batch["count"].tolist() == [2, 0, 2, 0]
