@@ -206,7 +206,7 @@ def _put(front: np.ndarray, patch: np.ndarray, top: int, left: int, whole: list[
     (tall, wide), size = patch.shape, len(front)
     inside = patch[max(0, -top) : size - top, max(0, -left) : size - left]
     under = front[max(0, top) : top + tall, max(0, left) : left + wide]
-    pixels = np.count_nonzero(patch)
+    pixels = int(patch.sum())
     hidden = np.bincount(under[inside], minlength=len(whole) + 1)
     if hidden.sum() < share * pixels:
         return False

@@ -45,8 +45,8 @@ def load(split: str, *, dataset: str, data_dir: str | None = None, labels: str =
     _check_files(builder, split)
     if objects:
         info = _tfds_objects.info(builder.info, objects, len(records))
-        few, many = (partial(read, records, objects) for read in (_read_objects, _read_many_objects))
-        return Source(info, few, name, many, partial(_truth, records, objects))
+        many = partial(_read_many_objects, records, objects)
+        return Source(info, partial(_read_objects, records, objects), name, many, partial(_truth, records, objects))
     if maps:
         parse: Callable[[bytes], dict] = partial(_parse_map, maps)
         info = _survey(maps, records, name)
