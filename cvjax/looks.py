@@ -23,7 +23,7 @@ from cvjax.preprocess import device_eval
 from cvjax.state import State
 
 
-def attention(e: Experiment, state: State) -> Callable[[jax.Array], list[jax.Array]]:
+def attention(e: Experiment, state: State) -> Callable[[dict], list[jax.Array]]:
     """The function `batch -> weights of every layer`, b h n k, first layer first. Raises UserError where there are none.
 
     batch: `image` and, of pictures that were padded, `size`.
@@ -40,7 +40,7 @@ def attention(e: Experiment, state: State) -> Callable[[jax.Array], list[jax.Arr
     return partial(jax.jit(look), variables)
 
 
-def gradients(e: Experiment, state: State) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
+def gradients(e: Experiment, state: State) -> Callable[[dict], tuple[jax.Array, jax.Array]]:
     """The function `batch -> (maps, slopes)`, b p q c each: the last map, and the gradient of the likeliest class's score.
 
     Raises UserError where there is no map, or the network says no classes.

@@ -138,7 +138,7 @@ def _own(outputs: dict) -> dict[str, jax.Array]:
 def evaluation(e: Experiment, decode: Callable[[dict], dict]) -> Callable:
     """The function `(state, batch) -> (terms, rows)` of one evaluation batch, on the averaged parameters if there are any.
 
-    `terms` are (sum, count, weight in the loss) by name, `rows` are what `decode` makes of the outputs, and the batch's labels, of all devices.
+    `terms` are (sum, count, weight in the loss) by name; `rows` what `decode` makes of the outputs, and the batch's labels, of all devices.
     """
 
     def step(state: State, batch: dict) -> tuple[dict, dict]:

@@ -27,12 +27,12 @@ def shorter_size(size: tuple[int, int], shorter: int, longest: int) -> tuple[int
     """(height, width) whose shorter side is `shorter`, aspect ratio kept, unless the longer one would exceed `longest`, which then rules.
 
     DETR's rule (Carion et al. 2020, arXiv:2005.12872; its transforms): where the longer side rules, the shorter is rounded first; the
-    longer follows from the shorter, cut to whole pixels; so it may exceed `longest` by the ratio of the sides, half rounded away.
+    longer follows from the shorter, cut to whole pixels. There it may exceed `longest` by a few, and here it does not.
     """
     low, high = min(size), max(size)
     if high / low * shorter > longest:
         shorter = max(1, round(longest * low / high))
-    long = max(1, int(shorter * high / low))
+    long = max(1, min(int(shorter * high / low), max(longest, shorter)))
     return (shorter, long) if size[0] <= size[1] else (long, shorter)
 
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from cvjax.metrics._matching import box_iou
 
 from cvjax.metrics import voc
+from cvjax.metrics._matching import box_iou
 from cvjax.metrics.average_precision import NAMES, Detections, Truths, evaluate
 
 NEEDED = ("index", "original_size", "detected_boxes", "detected_scores", "detected_classes")
@@ -43,7 +43,7 @@ class DetectionScores:
         rows = {name: np.concatenate([row[name] for row in self._rows]) for name in NEEDED}
         objects = {int(i): self.source.truth(int(i)) for i in np.unique(rows["index"])}
         truths, detections = Truths.of(objects), found(rows)
-        categories = np.arange(len(self.source.info.classes))
+        categories = list(range(len(self.source.info.classes)))
         coco = evaluate(truths, detections, categories)
         values = {f"coco/{name}": value for name, value in coco.summary().items()}
         values |= {name: _mean(voc.evaluate(truths, detections, categories, eleven_points=old)) for name, old in VOC.items()}

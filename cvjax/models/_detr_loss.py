@@ -63,8 +63,8 @@ def loss(
     if layers > 1:
         # Of every layer the count is the same: objects and pictures are, and of each picture as many queries have an object.
         found_terms |= {f"auxiliary_{name}_loss": (sums[:-1].sum(), count, by) for name, (sums, count, by) in terms.items()}
-    last = (jax.lax.stop_gradient(x) for x in (logits[:, -1], answers[:, -1], chosen[:, -1], pairs[:, -1]))
-    return found_terms | _reported(*last, classes, true, valid, batch["valid"])
+    last = [jax.lax.stop_gradient(x[:, -1]) for x in (logits, answers, chosen, pairs)]
+    return found_terms | _reported(last[0], last[1], last[2], last[3], classes, true, valid, batch["valid"])
 
 
 def normalised(xyxy: Float[Array, "b n 4"], size: Int[Array, "b 2"], valid: Bool[Array, "b n"]) -> Float[Array, "b n 4"]:

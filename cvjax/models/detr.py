@@ -153,7 +153,7 @@ class Model(nn.Module):
         mask = None if inside is None else inside.reshape(len(inside), 1, 1, -1)
         if places is not None:
             places = places.astype(x.dtype)
-        if self.position == "sine_at_input":
+        if places is not None and self.position == "sine_at_input":
             x, places = x + places, None
         told = None if self.position == "sine_in_decoder" else places
         for i in range(1, net.encoder + 1):

@@ -20,6 +20,7 @@ ARMS = {
     "places at input": {"model.position": "sine_at_input"},
     "learned places": {"model.position": "learned"},
 }
+WORSE = ("no GIoU", "no L1", "no auxiliary", "no places", "places at input")
 AP = "val/coco/AP"
 PAPER = Paper(
     numbers={AP: {ALL: 0.406, "encoder 0": 0.367, "no GIoU": 0.358, "no L1": 0.399, "no places": 0.328, "places at input": 0.392,
@@ -39,7 +40,10 @@ def get_study(arg=""):
         claims=(
             Claim("an encoder helps", AP, f"{ALL} > encoder 0"),
             Claim("more of it helps more", AP, f"{ALL} >= encoder 1"),
-            *(Claim(f"{arm} is worse", AP, f"{ALL} > {arm}") for arm in ("no GIoU", "no L1", "no auxiliary", "no places", "places at input")),
+            *(
+                Claim(f"{arm} is worse", AP, f"{ALL} > {arm}")
+                for arm in ("no GIoU", "no L1", "no auxiliary", "no places", "places at input")
+            ),
             Claim("GIoU matters more than L1", AP, "no L1 > no GIoU"),
             Claim("learned places do nearly as well as sines", AP, f"learned places ~ {ALL} + 0.02"),
         ),
