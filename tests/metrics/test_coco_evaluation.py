@@ -74,7 +74,7 @@ def test_of_equal_ious_the_later_object_is_found():
         objects = [
             {"id": i, "image_id": 1, "category_id": 1, "bbox": box, "area": 1600, "iscrowd": 0} for i, box in enumerate(boxes, start=1)
         ]
-        truth = {"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": objects}
+        truth = {"images": [{"id": 1, "height": 50, "width": 80}], "categories": [{"id": 1}], "annotations": objects}
         assert same(truth, results).recall[0, 0, 0, 2] == recall
 
 
