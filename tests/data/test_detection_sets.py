@@ -262,7 +262,7 @@ def test_voc(tmp_path, capsys):
     root = folders(tmp_path, b=sheet(boxes=[(1, 1, WIDTH, HEIGHT), (11, 6, 20, 10)]), a=sheet(label="car", difficult=1), c=sheet(boxes=[]))
     (tmp_path / "ImageSets" / "Main" / "val.txt").write_text("c\nb -1\n")
     source = voc.load("train+val", root=root)
-    assert [source.name(i)[-5] for i in range(4)] == ["b", "a", "c", "c"] and len(source.info.classes) == 20
+    assert [source.name(i)[-5] for i in range(len(source))] == ["b", "a", "c", "c"] and len(source.info.classes) == 20
     assert source[0]["boxes"].tolist() == [[0, 0, WIDTH, HEIGHT], [10, 5, 20, 10]] and source.truth(0).boxes[1].tolist() == [10, 5, 10, 5]
     assert source[0]["classes"].tolist() == [11, 11] and source[1]["classes"].tolist() == [6]
     assert source[1]["ignored"].tolist() == [True] and source.truth(1).difficult.tolist() == [True] and not source.truth(1).crowd.any()
