@@ -59,7 +59,7 @@ def test_batches_have_the_size_of_a_bucket_whoever_made_their_rows():
         assert first["image"].shape == last["image"].shape == (4, 64, 64, 3)
         assert first["index"].tolist() == [0, 1, 2, 3] and last["valid"].tolist() == [True, False, False, False]
         for i, (height, width) in enumerate(first["size"].tolist()):
-            assert height <= 64 and width <= 64 and max(height, width) == 64
+            assert height <= 64 and width <= 64 and max(height, width) in (63, 64)
             assert (first["image"][i, :height, :width] == i + 1).all()
             assert not first["image"][i, height:].any() and not first["image"][i, :, width:].any()
             assert first["original_size"][i].tolist() == list(sizes[i])

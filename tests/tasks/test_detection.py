@@ -43,7 +43,7 @@ def test_boxes_are_drawn_and_told_in_pixels_of_the_picture_the_surest_first():
 
 def test_caption_says_what_is_there_and_how_well_it_was_read():
     text, score = detection.caption(row(), INFO)
-    assert score == 0.5 and text.startswith("AP50\t50 %") and "of 2 objects: 2 dog" in text
+    assert score == pytest.approx(0.5) and text.startswith("AP50\t50 %") and "of 2 objects: 2 dog" in text
     assert detection.caption(row(truth=False), INFO) == ("2 dog", None)
     nothing = row(truth=False) | {"detected_scores": np.zeros(3, np.float32)}
     assert detection.caption(nothing, INFO) == ("nothing found", None)
@@ -99,7 +99,7 @@ def test_finding_all_of_it_is_one_and_what_is_not_there_is_left_out():
     nothing = [[0.5, 0.5, 0.6, 0.6]] * 2
     metric.update(*[batch_of([0, 1], (100, 200), [perfect, nothing], [[0.9, 0.8], [0.1, 0.05]], [[0, 1], [2, 2]])] * 2)
     found = metric.result()
-    assert found["coco/AP"] == found["coco/AP50"] == found["coco/AP/cat"] == found["coco/APm"] == 1
+    assert [found[f"coco/{name}"] for name in ("AP", "AP50", "AP/cat", "APm")] == pytest.approx([1] * 4)
     assert "coco/AP/emu" not in found and "coco/APs" not in found and set(found) <= set(metric.names)
     assert found["same_box"] == 0
 
@@ -116,7 +116,7 @@ def test_padding_rows_count_nothing():
     batch["valid"][1] = False
     metric = detection.host_metrics(source)
     metric.update(batch, batch)
-    assert metric.result()["coco/AP"] == 1
+    assert metric.result()["coco/AP"] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("kind", ["within", "across", "neither"])
@@ -134,8 +134,8 @@ def test_one_box_over_and_over_is_noticed(kind):
 
 def test_quality_of_a_picture_is_ap_at_half():
     boxes, classes = np.array([[0.0, 0, 10, 10], [20, 20, 30, 30]]), np.array([0, 1])
-    assert scores.quality(boxes, classes, boxes, classes, np.array([0.9, 0.8])) == 1
-    assert scores.quality(boxes, classes, boxes[:1], classes[:1], np.array([0.9])) == 0.5
+    assert scores.quality(boxes, classes, boxes, classes, np.array([0.9, 0.8])) == pytest.approx(1)
+    assert scores.quality(boxes, classes, boxes[:1], classes[:1], np.array([0.9])) == pytest.approx(0.5)
     none = np.zeros((0, 4))
     assert scores.quality(none, classes[:0], boxes, classes, np.array([0.4, 0.1])) == 1
     assert scores.quality(none, classes[:0], boxes, classes, np.array([0.6, 0.1])) == 0
