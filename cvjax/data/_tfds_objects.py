@@ -81,7 +81,9 @@ def info(of: Any, reading: Reading, count: int) -> Info:
 
 def truth(reading: Reading, example: Any) -> Objects:
     """All objects of a record, given as the features of its tf.train.Example."""
-    return _objects(reading, example, Encoded(example[reading.image].bytes_list.value[0]).size)
+    number = example[f"{reading.image}/id"].int64_list.value  # COCO's sets have it
+    objects = _objects(reading, example, Encoded(example[reading.image].bytes_list.value[0]).size)
+    return objects._replace(image=int(number[0]) if number else None)
 
 
 def record(reading: Reading, index: int, example: Any) -> dict[str, Any]:
