@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Num
 
+Weights = tuple[float | int, float | int, float | int, float | int]  # of dx, dy, dw, dh
 Size = tuple[int, int] | Num[Any, "*i 2"]
 LARGEST = float(np.log(1000 / 16))  # of dw and dh: what is found may be 62.5 times as large as its anchor and no larger
 
@@ -181,9 +182,7 @@ def ciou(a: Float[Any, "*#b 4"], b: Float[Any, "*#b 4"]) -> Float[Any, "*b"]:
 # ---- deltas
 
 
-def encode(
-    boxes: Float[Any, "*#b 4"], anchors: Float[Any, "*#b 4"], weights: tuple[float, float, float, float] = (1, 1, 1, 1)
-) -> Float[Any, "*b 4"]:
+def encode(boxes: Float[Any, "*#b 4"], anchors: Float[Any, "*#b 4"], weights: Weights = (1, 1, 1, 1)) -> Float[Any, "*b 4"]:
     """What makes anchors into boxes: shift of the centre over the anchor's size, and the logarithm of the sizes' ratio.
 
     Girshick et al. 2014 (R-CNN), appendix C; `weights` multiply (dx, dy, dw, dh), as 10, 10, 5, 5 do in Fast R-CNN's heads of today.
@@ -197,9 +196,7 @@ def encode(
     return _box(wx * (x - ax) / aw, wy * (y - ay) / ah, ww * space.log(w / aw), wh * space.log(h / ah))
 
 
-def decode(
-    deltas: Float[Any, "*#b 4"], anchors: Float[Any, "*#b 4"], weights: tuple[float, float, float, float] = (1, 1, 1, 1)
-) -> Float[Any, "*b 4"]:
+def decode(deltas: Float[Any, "*#b 4"], anchors: Float[Any, "*#b 4"], weights: Weights = (1, 1, 1, 1)) -> Float[Any, "*b 4"]:
     """The boxes that `encode` gave these deltas; dw and dh above LARGEST count as LARGEST and send no gradient. Not clipped to an image."""
     space = _space(deltas, anchors)
     (x, y, w, h), (ax, ay, aw, ah) = _parts(deltas), _parts(to_centre(anchors))
