@@ -190,7 +190,7 @@ def shrunk(mask: Bool[Array, "b h w"], p: int, q: int) -> Bool[Array, "b p q"]:
 # ---- the reference implementations: facebookresearch's and Hugging Face's
 
 REFERENCES = {
-    **{f"facebook/detr-{variant}": {"variant": variant, "num_classes": 91} for variant in list(VARIANTS)[:4]},
+    **{f"facebook/detr-{variant.replace('resnet', 'resnet-')}": {"variant": variant, "num_classes": 91} for variant in list(VARIANTS)[:4]},
     **{f"detr_{variant.replace('-', '_')}": {"variant": variant, "num_classes": 91} for variant in list(VARIANTS)[:4]},
 }
 

@@ -54,7 +54,7 @@ if __name__ == "__main__":
         if name == "small":
             net.config.auxiliary_loss = True
             total, parts, _ = ForObjectDetectionLoss(logits[-1], labels, "cpu", boxes[-1], net.config, logits, boxes)
-            golden |= {f"{name}/{part}": np.array(value) for part, value in {**parts, "loss": total}.items()}
+            golden |= {f"{name}/{part}": np.array(float(value)) for part, value in {**parts, "loss": total}.items()}
             golden[f"{name}/all_logits"], golden[f"{name}/all_boxes"] = (x.transpose(0, 1).numpy() for x in (logits, boxes))
     np.savez_compressed(Path(__file__).with_name("detr.npz"), **golden)
     print({key: (value.shape, value.dtype) for key, value in golden.items()})
