@@ -25,7 +25,7 @@ def get_config(arg=""):
         augment=dict(flip=True, crop="detr"),
         optim=dict(
             name="adamw", lr=1e-4, weight_decay=1e-4, clip=0.1, schedule="step", boundaries=(f"{a.epochs - 100} epochs",), factor=0.1,
-            slower=(("stem|stage", 0.1),), freeze="stem|stage1|stage._block./.*norm",
+            slower=(("stem|stage", 0.1),), freeze="stem|stage1",
         ),
         train=dict(
             duration=f"{a.epochs} epochs", log_every="50 steps", eval_every="10 epochs", checkpoint_every="1 epochs", monitor="val/coco/AP"

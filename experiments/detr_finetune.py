@@ -29,7 +29,7 @@ def get_config(arg=""):
         augment=dict(flip=True, crop="detr"),
         optim=dict(
             name="adamw", lr=1e-4, weight_decay=1e-4, clip=0.1, schedule="cosine", warmup="500 steps",
-            slower=(("stem|stage", 0.1),), freeze="stem|stage1|stage._block./.*norm",
+            slower=(("stem|stage", 0.1),), freeze="stem|stage1",
         ),
         train=dict(
             duration=f"{a.epochs} epochs", log_every="20 steps", eval_every="2 epochs", checkpoint_every="2 epochs", monitor="val/coco/AP"
