@@ -164,7 +164,7 @@ def test_a_task_that_needs_a_loss_says_which_model_has_none():
 def test_settings_that_do_not_fit_boxes_are_told(settings, told):
     with pytest.raises(UserError, match=told.replace("(", r"\(")):
         e = build(assign(small(), settings))
-        state, optimiser, schedule = initial_state(e)
+        state, _, _ = initial_state(e)
         jax.eval_shape(step.evaluation(e, e.decode), state, next_batch(e))
 
 
