@@ -64,7 +64,7 @@ POSITIONS = ("sine", "learned", "sine_in_decoder", "sine_at_input", "none")  # t
 LONGEST = 50  # places on a side for which there are learned positions, as in the authors' code
 SMALLEST = 1  # pixels on a side
 TINY = {"variant": "tiny"}
-# The first decoder layer's contents are 0, so that its self-attention says a constant, whatever these are.
+# The first decoder layer's contents are 0, so that its self-attention says a constant, whatever these are; their gradients are rounding.
 IDLE = r"^decoder1/self_attention/(query|key)/|^decoder1/self_attention/value/kernel"
 
 
