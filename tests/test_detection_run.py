@@ -128,20 +128,13 @@ def test_padding_changes_no_detection():
     np.testing.assert_allclose(alone["detected_scores"], framed["detected_scores"], atol=0.05)
 
 
-def test_training_ends_where_it_is_good_enough(tmp_path, capsys):
-    config = small(duration="20 steps", eval_every="2 steps", until=0.0)
-    train(config, tmp_path)
-    assert json.loads((tmp_path / "status.json").read_text())["step"] == 2
-    assert "early stop: val/coco/AP50 is" in capsys.readouterr().out
-
-
-def test_overfit_is_of_eight_training_pictures_and_says_when_it_fails(tmp_path, capsys):
-    config = configs.overfit(small(), steps=4, lr=1e-3)
+def test_overfit_is_of_eight_training_pictures_of_the_first_split():
+    config = small()
+    config.data.train = "train[10:]+val"
+    config = configs.overfit(config, steps=40, lr=1e-3)
     assert (config.data.train, config.data.val, config.data.batch_size) == ("train[:8]", "train[:8]", 8)
-    assert config.train.until == 0.9 and not config.augment
-    train(assign(config, [("train.eval_every", "4 steps"), ("optim.warmup", "1 steps")]), tmp_path)
-    told = capsys.readouterr().out
-    assert "warning: val/coco/AP is" in told and "after 4 steps, not config.train.until=0.9" in told
+    assert (config.train.until, config.train.monitor, config.optim.lr) == (0.9, "val/coco/AP", 1e-3) and not config.augment
+    assert len(build(config).splits["train"]) == 8
 
 
 def test_a_task_that_needs_a_loss_says_which_model_has_none():
@@ -156,7 +149,7 @@ def test_a_task_that_needs_a_loss_says_which_model_has_none():
         ([("augment.crop", "pad")], "config.augment.crop='pad' is not for pictures with boxes; have: none, detr"),
         ([("data.cache", "device")], "those with boxes are made anew"),
         ([("image.longest", "16")], "config.image.longest is 16, less than the shorter side's size=32"),
-        ([("task.giou", "-1.0")], "giou"),
+        ([("task.giou", "-1.0")], "config.task: detr: loss.giou is -1.0; a weight of at least 0"),
         ([("task.gio", "1.0")], "did you mean 'giou'"),
         ([("model.position", "cosine")], "no position 'cosine'"),
     ],

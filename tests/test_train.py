@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -166,6 +167,17 @@ def test_early_stopping_and_best_checkpoint(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.best_step() == best and checkpoints.steps()[-1] == best + 4
         assert best in checkpoints.steps()
+
+
+def test_training_ends_where_it_is_good_enough(tmp_path, capsys):
+    train(tiny(train={"until": 0.0}), tmp_path)
+    assert json.loads((tmp_path / "status.json").read_text())["step"] == 2
+    assert "early stop: val/top1 is" in capsys.readouterr().out
+
+
+def test_what_never_is_good_enough_is_said(tmp_path, capsys):
+    train(tiny(train={"until": 1.1}), tmp_path)
+    assert re.search(r"warning: val/top1 is .* at best after 4 steps, not config.train.until=1.1", capsys.readouterr().out)
 
 
 def test_another_config_in_the_same_folder_is_refused(tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from cvjax import frames
+from cvjax.errors import UserError
 from cvjax.metrics.detection import DetectionScores, quality
 from cvjax.state import Term
 
@@ -42,8 +43,12 @@ def inside(size: Int[Array, "b 2"], height: int, width: int) -> Bool[Array, "b h
 
 
 def loss(outputs: dict, batch: dict, *, of_model) -> dict[str, Term]:
-    """The terms of the model's own loss."""
-    return {name: Term(*term) for name, term in of_model(outputs, batch).items()}
+    """The terms of the model's own loss. Raises UserError where its settings, those of config.task, are impossible."""
+    try:
+        terms = of_model(outputs, batch)
+    except ValueError as error:
+        raise UserError(f"config.task: {str(error).splitlines()[0]}") from error
+    return {name: Term(*term) for name, term in terms.items()}
 
 
 def decode(outputs: dict, *, of_model) -> dict[str, Array]:
