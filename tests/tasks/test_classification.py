@@ -21,7 +21,7 @@ BOTH = pytest.mark.parametrize(("task", "batch"), [(classification, BATCH), (mul
 
 
 def info(*classes):
-    return types.types.SimpleNamespace(classes=classes)
+    return types.SimpleNamespace(classes=classes)
 
 
 def mean(term):

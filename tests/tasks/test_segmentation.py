@@ -36,7 +36,7 @@ SETTINGS = pytest.mark.parametrize(
         ({"class_weights": (2.0, 1.0, 0.5, 3.0), "dice": 2.0}, BORDERS),
     ],
 )
-INFO = types.types.SimpleNamespace(classes=("sky", "road", "car", "bicyclist"))
+INFO = types.SimpleNamespace(classes=("sky", "road", "car", "bicyclist"))
 
 
 def of(batch, chosen):
