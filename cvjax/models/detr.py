@@ -35,7 +35,7 @@ class Net(NamedTuple):
     """The backbone: variant of `models/resnet.py`, pixels to a place of its map, if not that variant's blocks of each stage and channels of
     the first; `frozen`, whether its normalisation is (running statistics and affine parameters of another training).
 
-    The Transformer: channels, heads, hidden width of the MLPs, layers of both halves; the queries; and the temperature of the sines of places.
+    The Transformer: channels, heads, hidden width of the MLPs, layers of both halves; the queries; the temperature of the places' sines.
     """
 
     resnet: int
