@@ -32,20 +32,20 @@ class Pixels:
     Attributes:
         size: height and width in pixels; of pictures with label maps, of what is cut out for training; of pictures with boxes, the shorter
             side, as far as the longer one allows.
-        longest: of pictures with boxes, the most pixels of the longer side; 0 means `size`, so that everything fits a square.
         channels: 3, or 1 for grey.
         crop_fraction: for evaluation, the centre crop's share of the shorter side (0.875: 256 -> 224); 1 keeps all of it.
         mean, std: per channel, of pixels in 0-1.
         tile: of pictures with label maps, how predict goes through one: () at once, or (tile, margin) in pixels, see `cvjax.tiles`.
+        longest: of pictures with boxes, the most pixels of the longer side; 0 means `size`, so that everything fits a square.
     """
 
     size: int
-    longest: int = 0
     channels: int = 3
     crop_fraction: float = 1.0
     mean: tuple = IMAGENET_MEAN
     std: tuple = IMAGENET_STD
     tile: tuple = ()
+    longest: int = 0
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.channels not in (1, 3):

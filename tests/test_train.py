@@ -239,9 +239,9 @@ def test_due():
 
 def test_hosts_share_a_batch():
     e = build(tiny())
-    both = [_pipeline.train_batches(e.splits["train"], host_train(e.pixels, e.augment, e.info), batch_size=8, seed=0,
+    both = [_pipeline.train_batches(e.splits["train"], host_train(e.pixels, e.augment, e.splits["train"]), batch_size=8, seed=0,
                                     process_index=i, process_count=2) for i in (0, 1)]  # fmt: skip
-    transform = host_train(e.pixels, e.augment, e.info)
+    transform = host_train(e.pixels, e.augment, e.splits["train"])
     with _pipeline.train_batches(e.splits["train"], transform, batch_size=8, seed=0) as whole, both[0], both[1]:
         halves = np.concatenate([next(both[0])["image"], next(both[1])["image"]])
         assert np.array_equal(next(whole)["image"], halves)

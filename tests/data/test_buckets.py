@@ -31,7 +31,7 @@ def test_what_fits_no_bucket_is_told():
 
 @pytest.mark.parametrize(("size", "longest", "count"), [(96, 0, 1), (96, 128, 4), (800, 1333, 9), (100, 0, 1), (1, 0, 1)])
 def test_there_are_few_buckets_and_every_picture_fits_one(size, longest, count):
-    buckets = Pixels(size, longest).buckets
+    buckets = Pixels(size, longest=longest).buckets
     assert len(buckets) == count and all(side % 32 == 0 for bucket in buckets for side in bucket)
     assert [h * w for h, w in buckets] == sorted(h * w for h, w in buckets)
     most = longest or size

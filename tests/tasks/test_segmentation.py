@@ -221,7 +221,7 @@ def test_colours_of_any_number_of_classes_are_distinct():
     [
         ({"image": {"crop_fraction": 0.5}}, "those with label maps are seen whole"),
         ({"data": {"cache": "device"}}, "set it to 'none'"),
-        ({"augment": {"crop": "pad"}}, "for labels of whole pictures"),
+        ({"augment": {"crop": "pad"}}, "is not for pictures with label maps"),
         ({"model": {"name": "resnet", "variant": 8}}, "the network gives logits of"),
         ({"train": {"monitor": "val/IoU/horse"}}, "'val/IoU/horse' is not measured; have: .*val/IoU/shape 1"),
     ],
