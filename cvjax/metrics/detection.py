@@ -40,6 +40,8 @@ class DetectionScores:
 
     def result(self) -> dict[str, float]:
         """Values 0-1. A number that nothing was there to measure by (no small object, no object of a class) is left out; AP then is NaN."""
+        if not self._rows:
+            return {"coco/AP": float("nan")}
         rows = {name: np.concatenate([row[name] for row in self._rows]) for name in NEEDED}
         objects = {int(i): self.source.truth(int(i)) for i in np.unique(rows["index"])}
         truths, detections = Truths.of(objects), found(rows)

@@ -18,7 +18,7 @@ from cvjax.state import Term
 
 NEEDS = ("loss", "decode")
 DATA = ("detection",)
-TINY = {"name": "detr", "variant": "tiny"}  # the smallest model to test this task with
+TINY = {"name": "detr", "variant": "tiny", "dropout": 0.0}  # the smallest model to test this task with
 SHOWN = 0.5  # score from which a detection is drawn
 LISTED = 3  # classes in a caption
 
