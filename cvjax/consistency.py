@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 OF_LABELS = ("crop", "pad", "scale", "flip", "randaugment", "mixup", "cutmix", "erase")
 OF_MAPS = ("flip", "erase", "zoom", "rotate", "elastic", "photometric")
 OF_BOXES = ("crop", "flip", "zoom", "photometric", "mosaic")
+CARRIED = {  # what pictures of a task have beside a label, which changes carry that, and which crops
+    "segmentation": ("pictures with label maps", OF_MAPS, ("none",)),
+    "detection": ("pictures with boxes", OF_BOXES, ("none", "detr")),
+}
 
 
 def check(e: Experiment) -> None:
@@ -60,16 +64,13 @@ def _check_times(e: Experiment) -> None:
 
 def _check_augment(e: Experiment) -> None:
     """Changes that do not carry what the pictures have: a label, a label map or boxes. Raises UserError."""
-    of = {"segmentation": OF_MAPS, "detection": OF_BOXES}.get(e.info.task, OF_LABELS)
+    kind, of, crops = CARRIED.get(e.info.task, ("pictures with a label each", OF_LABELS, ("none", "resized", "pad")))
     plain = Augment()
     odd = [name for name, value in vars(e.augment).items() if name not in of and value != getattr(plain, name)]
-    kinds = {"segmentation": "pictures with label maps", "detection": "pictures with boxes"}
     if odd:
-        raise UserError(f"config.augment.{odd[0]} is not for {kinds.get(e.info.task, 'labels of whole pictures')}; have: {', '.join(of)}")
-    crops = {"segmentation": ("none",), "detection": ("none", "detr")}.get(e.info.task, ("none", "resized", "pad"))
+        raise UserError(f"config.augment.{odd[0]} is not for {kind}; have: {', '.join(of)}")
     if e.augment.crop not in crops:
-        raise UserError(f"config.augment.crop='{e.augment.crop}' is not for {kinds.get(e.info.task, 'labels of whole pictures')}; "
-                        f"have: {', '.join(crops)}")  # fmt: skip
+        raise UserError(f"config.augment.crop='{e.augment.crop}' is not for {kind}; have: {', '.join(crops)}")
 
 
 def _check_pixels(pixels: Pixels, task: str) -> None:
