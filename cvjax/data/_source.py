@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cvjax.data._decode import DecodeError, Encoded
+from cvjax.data._objects import Objects
 from cvjax.errors import UserError, did_you_mean
 
 
@@ -18,13 +19,15 @@ class Info:
     Attributes:
         classes: names, in the order of the contiguous ids 0, 1, ...
         num_examples: of the chosen split or slice.
-        task: what the records are: "classification" (one label), "multilabel" (a multi-hot vector), "segmentation" (a label map) or
-            "text" (tokens; `classes` is the vocabulary). Tasks say in DATA which of these they take.
+        task: what the records are: "classification" (one label), "multilabel" (a multi-hot vector), "segmentation" (a label map),
+            "detection" (objects with boxes) or "text" (tokens; `classes` is the vocabulary). Tasks say in DATA which of these they take.
         image_size: (height, width) when all images share it, else None.
         original_ids: ids of the classes in the original annotation, where they differ from 0, 1, ...
         ignore: value in label maps that no loss and no metric counts.
         length: tokens of a record of text; 0 for pictures.
         largest: of segmentation, the largest height and the largest width among the split's images: what evaluation pads to.
+        most_objects: of detection, how many objects the fullest picture of the split has: what boxes are padded to.
+        groups: of detection, for every class the name of the group of classes that are easily taken for each other ("animal"), or ().
     """
 
     classes: tuple[str, ...]
@@ -35,6 +38,8 @@ class Info:
     ignore: int | None = None
     length: int = 0
     largest: tuple[int, int] | None = None
+    most_objects: int = 0
+    groups: tuple[str, ...] = ()
 
 
 def _number(index: int) -> str:
@@ -48,16 +53,19 @@ class Source:
     Attributes:
         info: facts about the set.
         read: index -> record, a dict; text has `tokens`, int32; a label map is `labels`, uint8 h w, with `weights` of its pixels, float32
-            h w, where the set has them. An image is pixels (uint8 h w 3) or `Encoded`, bytes that the pipeline's
-            transform decodes when it knows what it needs of them (see `_augment`).
+            h w, where the set has them. Objects are `boxes`, float32 n 4, xyxy in pixels, inside the picture and with an area; `classes`,
+            int32 n; `ignored`, bool n, those that nothing is learned from; and `index`, int32, the record's own. An image is pixels
+            (uint8 h w 3) or `Encoded`, bytes that the pipeline's transform decodes when it knows what it needs of them (see `_augment`).
         name: index -> what to call the record in a message (its file).
         read_many: indices -> records, where a format reads several at once faster than one by one.
+        truth: of detection, index -> the record's objects in the set's own numbers, which evaluators compare with.
     """
 
     info: Info
     read: Callable[[int], dict[str, Any]]
     name: Callable[[int], str] = _number
     read_many: Callable[[Sequence[int]], list[dict[str, Any]]] | None = None
+    truth: Callable[[int], Objects] | None = None
 
     def __len__(self) -> int:
         return self.info.num_examples
