@@ -9,6 +9,7 @@
     python launch.py sweep    --workdir=runs/lr --config=... --sweep="optim.lr=[0.1,0.03] seed=range(3)"
     python launch.py compare  --workdir=runs/plain_vs_residual --study=experiments/comparisons/plain_vs_residual.py:small
     python launch.py cascade  --workdir=runs/cascade runs/small runs/large    ensembles and cascades of finished runs
+    python launch.py score    --truth=instances.json --results=detections.json [--iou=segm]    COCO's scores of any detections
     python launch.py status   --workdir=...               how the runs of a study stand
     python launch.py report   --workdir=runs              tables, curves and one HTML page out of finished runs
     python launch.py list                                experiments, models, tasks and data sources
@@ -56,9 +57,12 @@ flags.DEFINE_string("storage", "", "URL of an Optuna storage that several machin
 flags.DEFINE_integer("retries", 1, "How often a run of a study that failed is started again.")
 flags.DEFINE_boolean("dry_run", False, "Print the runs of a study, start none and touch nothing.")
 flags.DEFINE_enum("checkpoint", "latest", ["latest", "best"], "Which checkpoint eval, predict, explain, generate and cascade use.")
-flags.DEFINE_enum("method", None, ["attention", "rollout", "gradcam"], "How explain finds where a network looks.")
+flags.DEFINE_enum("method", None, ["attention", "rollout", "gradcam", "queries"], "How explain finds where a network looks.")
 flags.DEFINE_string("target", "", "What a cascade is chosen for: accuracy:0.9 or compute:40e6, average multiply-adds.")
 flags.DEFINE_enum("confidence", "max_probability", ["max_probability", "margin", "entropy"], "What a cascade stops by.")
+flags.DEFINE_string("truth", None, "File of true objects that score compares with, in COCO's form (instances_val2017.json).")
+flags.DEFINE_string("results", None, "File of detections that score measures, in COCO's form: [{image_id, category_id, bbox, score}, ...].")
+flags.DEFINE_enum("iou", "bbox", ["bbox", "segm"], "What must overlap for score: boxes or masks.")
 flags.DEFINE_string("prompt", "\n", "What the text begins with that generate goes on with (the start of a line).")
 flags.DEFINE_integer("length", 100, "How many tokens generate writes.")
 flags.DEFINE_float("temperature", 1.0, "How freely generate draws: 1 as the network says, 0 the likeliest token each time.")

@@ -82,10 +82,10 @@ def _prepare() -> None:
     environment.prepare()
 
 
-def _once(model, batch: dict, loss, outputs: tuple[str, ...] = ("logits",)):
+def _once(model, batch: dict, loss, outputs: tuple[str, ...] = ("logits",), optimizer=None):
     """One training step of cvjax, or without a loss one forward pass to these outputs.
 
-    loss: of (outputs, batch) on one device, to be summed over all.
+    loss: of (outputs, batch) on one device, to be summed over all. optimizer: SGD with momentum where none is given.
     """
     import jax
     import optax
@@ -93,7 +93,7 @@ def _once(model, batch: dict, loss, outputs: tuple[str, ...] = ("logits",)):
     from cvjax import parallel
     from cvjax.state import streams
 
-    optimizer, image = optax.sgd(0.01, 0.9), batch["image"][:1]
+    optimizer, image = optimizer or optax.sgd(0.01, 0.9), batch["image"][:1]
     variables = jax.jit(lambda: model.init(jax.random.key(0), {"image": image}, train=False))()
     batch = parallel.shard(batch)
 

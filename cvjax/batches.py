@@ -26,13 +26,14 @@ def training(e: Experiment, start: int, report: Callable[[dict[str, str]], None]
             yield whole
     with _pipeline.train_batches(
         e.splits["train"],
-        host_train(e.pixels, e.augment, e.info),
+        host_train(e.pixels, e.augment, e.splits["train"]),
         batch_size=e.loading.batch_size,
         seed=e.seed,
         start_step=start,
         workers=e.loading.workers,
         kind=e.loading.worker_kind,
         unreadable=e.loading.unreadable,
+        buckets=e.buckets,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     ) as batches:

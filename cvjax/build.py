@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from cvjax import config as configs
-from cvjax import lookup, optim, parallel, transfer
+from cvjax import consistency, lookup, optim, parallel, transfer
 from cvjax.data._source import Info, Source
 from cvjax.errors import UserError, some
 from cvjax.preprocess import Augment, Pixels
@@ -35,6 +35,7 @@ class Experiment:
     init: str
     task: ModuleType
     loss: Callable
+    decode: Callable
     model_file: ModuleType
     model: nn.Module
     fields: dict[str, int]
@@ -49,6 +50,11 @@ class Experiment:
     def fitted(self) -> bool:
         """Whether the model file has a `fit` that stands in for gradient steps, see `cvjax.fitting`."""
         return hasattr(self.model_file, "fit")
+
+    @property
+    def buckets(self) -> tuple[tuple[int, int], ...]:
+        """What pictures of many sizes are padded to; () where all have one."""
+        return self.pixels.buckets if self.pixels is not None and self.info.task == "detection" else ()
 
     @property
     def examples_per_step(self) -> int:
@@ -96,6 +102,7 @@ def build(config: ConfigDict, *, only: tuple[str, ...] = ("train", "val", "test"
     task_settings, model_settings = read.task, read.model
     task = _named("task", "tasks", task_settings)
     model_file = _named("model", "models", model_settings)
+    loss, decode = _answers(task, model_file, task_settings)
     loading, splits = _open(read.data, only)
     info = info or splits["train"].info
     fields_of_data = task.fields(info)
@@ -104,7 +111,8 @@ def build(config: ConfigDict, *, only: tuple[str, ...] = ("train", "val", "test"
         seed=_seed(read.seed),
         init=read.init,
         task=task,
-        loss=partial(task.loss, **configs.checked("task", task.loss, task_settings, ("outputs", "batch"))),
+        loss=loss,
+        decode=decode,
         model_file=model_file,
         model=configs.call("model", model_file.Model, model_settings, **fields_of_data),
         fields=fields_of_data,
@@ -117,7 +125,7 @@ def build(config: ConfigDict, *, only: tuple[str, ...] = ("train", "val", "test"
     )
     _ = read.optim  # the optimiser is made in initial_state, when the parameters are known
     read.done()
-    _check(experiment)
+    consistency.check(experiment)
     return experiment
 
 
@@ -193,7 +201,25 @@ def _warn_of_frozen(optim: dict, fresh: list[str]) -> None:
         print(f"cvjax: warning: config.optim.freeze keeps random weights as they are: {some(frozen)}", file=sys.stderr)
 
 
+def _answers(task: ModuleType, model_file: ModuleType, settings: dict) -> tuple[Callable, Callable]:
+    """`loss(outputs, batch)` and `decode(outputs)`: the task's own, or made of the model's where its paper says them (`task.NEEDS`).
+
+    config.task is then what the model's loss takes.
+    """
+    name = model_file.__name__.rpartition(".")[2]
+    lacking = [part for part in task.NEEDS if not hasattr(model_file, part)]
+    if lacking:
+        who = task.__name__.rpartition(".")[2]
+        raise UserError(f"config.task.name '{who}' needs a model with its own {' and '.join(lacking)}; models/{name}.py has none")
+    if not task.NEEDS:
+        return partial(task.loss, **configs.checked("task", task.loss, settings, ("outputs", "batch"))), task.decode
+    checked = configs.checked("task", model_file.loss, settings, ("outputs", "batch"))
+    return partial(task.loss, of_model=partial(model_file.loss, **checked)), partial(task.decode, of_model=model_file.decode)
+
+
 def _check_outputs(e: Experiment, outputs: dict) -> None:
+    if e.task.NEEDS:
+        return  # what the model's own loss is made for
     file = f"{e.model_file.__name__.replace('.', '/')}.py"
     if "num_classes" in e.fields and "logits" not in outputs:
         raise UserError(f"{file} returns {', '.join(outputs)}, but no 'logits'")
@@ -230,69 +256,3 @@ def _open(data: dict, only: tuple[str, ...]) -> tuple[Loading, dict[str, Source]
     theirs = {name: value for name, value in data.items() if name not in ours}
     wanted = {name: getattr(loading, name) for name in only if getattr(loading, name)}
     return loading, {name: configs.call("data", source.load, theirs, split=split) for name, split in wanted.items()}
-
-
-def _check(experiment: Experiment) -> None:
-    """What can be wrong between sections. Raises UserError."""
-    e, batch = experiment, experiment.loading.batch_size
-    training = "train" in e.splits
-    if e.splits:
-        parallel.check_divides(batch, "config.data.batch_size", e.training.accumulate if training else 1)
-    for name, source in e.splits.items():
-        if source.info.classes != e.info.classes:
-            odd = sorted(set(source.info.classes) ^ set(e.info.classes)) or ["their order"]
-            raise UserError(f"config.data.{name} has other classes than the training data: {', '.join(odd[:5])}")
-        if source.info.task not in e.task.DATA:
-            raise UserError(f"config.data is for task '{source.info.task}', but config.task.name is '{e.task.__name__.rpartition('.')[2]}'")
-    if training and not e.steps_per_epoch:
-        raise UserError(f"config.data.batch_size={batch} is larger than the {e.info.num_examples} training examples; lower it")
-    if training:
-        _check_times(e)
-    for name in e.training.probes:
-        lookup.find("probes", name)
-    if e.pixels is None and e.augment != Augment():
-        raise UserError("config.augment is for pictures, and the data are text; set augment={}")
-    if e.loading.cache == "device" and e.augment.on_host:
-        raise UserError("config.augment.crop='resized' and randaugment work on the host: set config.data.cache='none'")
-    if e.info.task == "segmentation":
-        _check_planes(e)
-    elif e.pixels is not None and e.pixels.tile:
-        raise UserError("config.image.tile is for pictures with label maps; set it to ()")
-    elif (e.augment.zoom, e.augment.rotate, e.augment.elastic, e.augment.photometric) != ((1.0, 1.0), 0.0, 0.0, 0.0):
-        raise UserError("config.augment: zoom, rotate, elastic and photometric are for pictures with label maps")
-    if e.fitted and training:
-        _check_fitted(e)
-    rows = batch // jax.device_count() // e.training.accumulate
-    if training and rows % 2 and (e.augment.mixup or e.augment.cutmix):
-        raise UserError(f"mixup and cutmix pair neighbours, but a device holds {rows} examples; double config.data.batch_size")
-
-
-def _check_times(e: Experiment) -> None:
-    named = ("log_every", "eval_every", "checkpoint_every")
-    for name in (*([] if e.fitted else ["duration"]), *named, *(["patience"] if e.training.patience else [])):
-        e.steps(name)
-
-
-def _check_planes(e: Experiment) -> None:
-    """What pictures with label maps have no use for. Raises UserError."""
-    if e.loading.cache == "device":
-        raise UserError("config.data.cache='device' holds pictures of one size, and those with label maps are cut anew: set it to 'none'")
-    if e.pixels is not None and e.pixels.crop_fraction != 1:
-        raise UserError("config.image.crop_fraction is for labels of whole pictures: those with label maps are seen whole; set it to 1.0")
-    if e.augment.crop != "none" or e.augment.randaugment or e.augment.mixup or e.augment.cutmix:
-        raise UserError("config.augment: crop, randaugment, mixup and cutmix are for labels of whole pictures; have: flip, erase, zoom, "
-                        "rotate, elastic, photometric")  # fmt: skip
-
-
-def _check_fitted(e: Experiment) -> None:
-    """What a fitted model has no use for. Raises UserError."""
-    name = e.model_file.__name__.rpartition(".")[2]
-    if e.training.duration:
-        raise UserError(f"config.train.duration is '{e.training.duration}', but models/{name}.py is fitted in one step; leave it away")
-    if e.augment != Augment():
-        raise UserError(f"config.augment changes pictures at random, but models/{name}.py is fitted to them as they are; set augment={{}}")
-    for probe in e.training.probes:
-        if {"of_gradients", "of_outputs"} & vars(lookup.find("probes", probe)).keys():
-            raise UserError(f"probe {probe} looks at steps of training, but models/{name}.py is fitted in one; leave it out")
-    if jax.process_count() > 1:
-        raise UserError(f"models/{name}.py is fitted by one process; start one only")

@@ -64,17 +64,21 @@ def _shapes(e: Experiment, state: State, optimiser: Any, schedule: Callable, say
     for split in (name for name in ("val", "test") if name in e.splits):
         readable(e, split, seconds=20)
         with _pipeline.eval_batches(
-            e.splits[split], host_eval(e.pixels, e.splits[split].info), batch_size=e.loading.batch_size, workers=e.loading.workers
+            e.splits[split],
+            host_eval(e.pixels, e.splits[split].info),
+            batch_size=e.loading.batch_size,
+            workers=e.loading.workers,
+            buckets=e.buckets,
         ) as batches:
             batch = parallel.shard(next(batches))
-        terms, _ = jax.eval_shape(parallel.per_device(step.evaluation(e, e.task.decode), (None, 0)), state, batch)
+        terms, _ = jax.eval_shape(parallel.per_device(step.evaluation(e, e.decode), (None, 0)), state, batch)
         measured[split] = [f"{split}/{name}" for name in _evaluated(e, terms)]
         say(f"eval     {split}: {len(e.splits[split]):,} examples; measures {', '.join(measured[split])}")
     if e.training.monitor not in measured["val"]:
         raise UserError(f"config.train.monitor='{e.training.monitor}' is not measured; have: {', '.join(measured['val'])}")
     if e.pixels is not None:
         side = e.pixels.tile[0] if e.pixels.tile else e.pixels.size
-        picture = jnp.zeros((1, side, side, e.pixels.channels), jnp.uint8)
+        picture = {"image": jnp.zeros((1, side, side, e.pixels.channels), jnp.uint8)}
         say(f"predict  gives {', '.join(jax.eval_shape(step.forward(e), state, picture)[0])}")
 
 
@@ -174,13 +178,15 @@ def _check_measured(wanted: set[str], experiments: Iterable[Experiment]) -> None
 
 def _evaluated(e: Experiment, terms: Iterable[str]) -> list[str]:
     """Names of what an evaluation measures: the terms of its step, what follows from them, and what the host counts."""
-    metrics = e.task.host_metrics(e.info)
-    return list(dict.fromkeys([*terms, *e.task.derived(dict.fromkeys(terms, 0.0)), *(metrics.names if metrics is not None else ())]))
+    metrics = e.task.host_metrics(e.splits["val"])
+    return list(
+        dict.fromkeys(["loss", *terms, *e.task.derived(dict.fromkeys(terms, 0.0)), *(metrics.names if metrics is not None else ())])
+    )
 
 
 def _measures(e: Experiment) -> set[str]:
     """The metrics that a run of `e` can be compared by; one picture is read for the shapes."""
-    with _pipeline.eval_batches(e.splits["val"], host_eval(e.pixels, e.splits["val"].info), batch_size=1) as batches:
+    with _pipeline.eval_batches(e.splits["val"], host_eval(e.pixels, e.splits["val"].info), batch_size=1, buckets=e.buckets) as batches:
         picture = next(batches)
     variables = jax.eval_shape(lambda: e.model.init(jax.random.key(0), e.blank(), train=False))
 

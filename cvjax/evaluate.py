@@ -24,7 +24,7 @@ class Evaluator:
 
     def __init__(self, e: Experiment, decode: Callable[[dict], dict] | None = None):
         self.e = e
-        self._step = parallel.per_device(step.evaluation(e, decode or e.task.decode), (None, 0))
+        self._step = parallel.per_device(step.evaluation(e, decode or e.decode), (None, 0))
         self._kept: dict[str, list[dict]] = {}
         self._last: tuple = ()
 
@@ -39,13 +39,15 @@ class Evaluator:
 
     def _pass(self, state: State, split: str, limit: int | None) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         sums: dict[str, np.ndarray] = {}
+        weights: dict[str, float] = {}
         rows: list[dict] = []
         room = KEPT
-        metrics = self.e.task.host_metrics(self.e.splits[split].info)
+        metrics = self.e.task.host_metrics(self.e.splits[split])
         for batch in itertools.islice(self._batches(split), limit):
             terms, kept = jax.device_get(self._step(state, parallel.shard(batch)))
-            for name, pair in terms.items():
+            for name, (*pair, weight) in terms.items():
                 sums[name] = sums.get(name, 0.0) + np.asarray(pair, np.float64)
+                weights[name] = float(weight)
             row = {name: x[kept["valid"]] for name, x in kept.items()}
             if metrics is not None:
                 metrics.update(row, row)
@@ -53,6 +55,7 @@ class Evaluator:
                 rows.append(row)
                 room -= sum(x.nbytes for x in row.values() if x.ndim > 2)
         values = {name: total / max(count, 1) for name, (total, count) in sums.items()}
+        values = {"loss": sum(weights[name] * value for name, value in values.items())} | values  # a task may have a term of this name
         values |= self.e.task.derived(values)
         values |= metrics.result() if metrics is not None else {}
         together = {name: np.concatenate([r[name] for r in rows]) for name in rows[0]}
@@ -66,7 +69,7 @@ class Evaluator:
         source = self.e.splits[split]
         with _pipeline.eval_batches(
             source, host_eval(self.e.pixels, source.info), batch_size=self.e.loading.batch_size, workers=self.e.loading.workers,
-            process_index=jax.process_index(), process_count=jax.process_count(),
+            buckets=self.e.buckets, process_index=jax.process_index(), process_count=jax.process_count(),
         ) as batches:  # fmt: skip
             for batch in batches:
                 if self.e.loading.cache == "device":

@@ -5,6 +5,7 @@ h heads · n places that look · k places looked at · s side of a square of pla
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from cvjax import looks, predict
+from cvjax import explain_queries, looks, predict
 from cvjax.build import Experiment
 from cvjax.errors import UserError
 from cvjax.ops import saliency
@@ -20,6 +21,7 @@ from cvjax.preprocess import host_eval
 from cvjax.reporting.heat import overlay
 from cvjax.reporting.pictures import FRAME, prediction_grid
 
+TABLE = "explanations.jsonl"
 TILE = 224  # pixels on a side of every panel
 POINTS = (
     (0.5, 0.5),
@@ -34,28 +36,45 @@ Panel = tuple[str, np.ndarray, tuple[float, float] | None]  # caption, heat s s,
 def explain_files(config: ConfigDict, folder: Path, paths: list[str], method: str, which: str, out: Path) -> None:
     """Draws for each picture (files, or folders with all below them) what the network looks at, a sheet each, see `predict.draw_each`.
 
-    method: "attention", of the last layer; "rollout", of all layers; "gradcam", of the class that the network says.
+    method: "attention", of the last layer; "rollout", of all layers; "gradcam", of the class that the network says; "queries", of each
+        detection of a detector.
     Raises UserError where the network answers every pixel or has nothing for a method, before any picture is read.
     """
     files = predict.pictures(paths, "explain")
     e, state = predict.finished(config, folder, which, "explain")
     if e.info.task == "segmentation":
         raise UserError(f"explain is for networks with one answer a picture, and {folder} has one for every pixel; use predict")
+    if (e.info.task == "detection") != (method == "queries"):
+        raise UserError(f"--method={method} is for networks that {'name the picture' if method != 'queries' else 'find objects'}; "
+                        f"of {folder} use --method={'queries' if method != 'queries' else 'attention'}")  # fmt: skip
+    if method == "queries":
+        look_of_each = explain_queries.drawer(e, state)
+        predict.draw_each(e, state, files, out, TABLE, partial(_draw_queries, e, look_of_each))
+        return
     find, panels = METHODS[method]
     look = find(e, state)
     assert e.pixels is not None  # of which `predict.finished` has made sure
     black = np.zeros((1, e.pixels.size, e.pixels.size, e.pixels.channels), np.uint8)
-    panels(look(black))  # says what is wrong before any picture is read
+    panels(look({"image": black}))  # says what is wrong before any picture is read
 
     def draw(record: dict, example: dict, row: dict, path: Path) -> None:
         view, (text, _) = _view(e, record), e.task.caption(row, e.info)
-        found = panels(look(example["image"][None]))
-        images = [view, *(overlay(view, heat, point) for _, heat, point in found)]
-        columns = len(images) if len(images) <= 7 else -(-len(images) // 3)
-        captions = [text, *(caption for caption, _, _ in found)]
-        prediction_grid(images, captions, [None] * len(images), path, columns=columns, tile=TILE + 2 * FRAME)
+        found = panels(look(predict.batch_of(e, example)))
+        _sheet([(text, view), *((caption, overlay(view, heat, point)) for caption, heat, point in found)], path)
 
-    predict.draw_each(e, state, files, out, "explanations.jsonl", draw)
+    predict.draw_each(e, state, files, out, TABLE, draw)
+
+
+def _draw_queries(e: Experiment, look: Callable, record: dict, example: dict, row: dict, path: Path) -> None:
+    view = np.broadcast_to(example["image"], (*example["image"].shape[:2], 3))
+    _sheet([(e.task.caption(row, e.info)[0], e.task.draw(view, row, e.info)), *look(predict.batch_of(e, example), example, row)], path)
+
+
+def _sheet(panels: list[tuple[str, np.ndarray]], path: Path) -> None:
+    """Pictures with their captions in one file, in a row, or in three of many."""
+    columns = len(panels) if len(panels) <= 7 else -(-len(panels) // 3)
+    captions, images = zip(*panels, strict=True)
+    prediction_grid(images, captions, [None] * len(images), path, columns=columns, tile=TILE + 2 * FRAME)
 
 
 def of_attention(layers: list[jax.Array]) -> list[Panel]:

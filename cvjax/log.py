@@ -16,9 +16,11 @@ from typing import Any, Self
 
 import jax
 
-from cvjax.reporting.words import of_one_class
+from cvjax.reporting.words import in_detail
 
-PERCENT = ("top1", "top5", "mAP", "f1", "accuracy", "mIoU", "fwIoU", "pixel_acc", "mean_acc", "boundary_F1")
+PERCENT = ("top1", "top5", "mAP", "f1", "accuracy", "mIoU", "fwIoU", "pixel_acc", "mean_acc", "boundary_F1", "AP", "AR")
+EARLY = 200  # steps: before the half of that every detector finds one box over and over
+SAME = 0.8  # mean IoU of the surest detections of different objects, above which they are one box
 
 
 def screen(name: str, value: float) -> str:
@@ -30,8 +32,8 @@ def screen(name: str, value: float) -> str:
 
 
 def summary(values: dict[str, float]) -> str:
-    """Metrics by split: "test: loss 0.12  top1 97.2%   val: loss 0.13"; without the IoU of each class, which metrics.jsonl has."""
-    values = {name: value for name, value in values.items() if not of_one_class(name)}
+    """Metrics by split: "test: loss 0.12  top1 97.2%   val: loss 0.13"; without what metrics.jsonl has in detail."""
+    values = {name: value for name, value in values.items() if not in_detail(name)}
     splits = dict.fromkeys(name.partition("/")[0] for name in values)
     return "   ".join(f"{split}: " + "  ".join(screen(n, v) for n, v in values.items() if n.startswith(f"{split}/")) for split in splits)
 
@@ -53,6 +55,14 @@ def truncate(path: Path, step: int) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text("".join(kept))
     os.replace(temporary, path)
+
+
+def collapsed(values: Mapping[str, float]) -> str:
+    """What to say of a detector that finds one box over and over, by its measured `same_box`; nothing of one that does not."""
+    found = [f"{name} {value:.2f}" for name, value in values.items() if name.endswith("same_box") and value > SAME]
+    told = "the surest detections of different objects are nearly one box, so what is asked of the network (queries, anchors) has collapsed"
+    mend = "train longer, lower config.optim.lr or begin from trained weights; :overfit tells whether it can learn at all"
+    return f"{found[0]}: {told}; {mend}" if found else ""
 
 
 def unfinished(values: Mapping[str, float]) -> str:
@@ -97,6 +107,8 @@ class Log:
         if (told := unfinished(values)) and not self._warned:
             self._warned = True
             self.say(f"warning: step {step}: {told}; said once, measured in every step")
+        if self.total <= 2 * step >= EARLY and (told := collapsed(values)):  # at the beginning every detector is like this
+            self.say(f"warning: step {step}: {told}")
         self._lines.write(json.dumps({"step": step, "epoch": epoch, **values}) + "\n")
         for name, value in values.items():
             if math.isfinite(value):

@@ -23,43 +23,46 @@ from cvjax.preprocess import device_eval
 from cvjax.state import State
 
 
-def attention(e: Experiment, state: State) -> Callable[[jax.Array], list[jax.Array]]:
-    """The function `images -> weights of every layer`, b h n k, first layer first. Raises UserError where there are none."""
+def attention(e: Experiment, state: State) -> Callable[[dict], list[jax.Array]]:
+    """The function `batch -> weights of every layer`, b h n k, first layer first. Raises UserError where there are none.
 
-    def look(variables: dict, images: jax.Array) -> list[jax.Array]:
-        _, kept = e.model.apply(variables, _inputs(e, images), train=False, mutable=["attention"])
+    batch: `image` and, of pictures that were padded, `size`.
+    """
+
+    def look(variables: dict, batch: dict) -> list[jax.Array]:
+        _, kept = e.model.apply(variables, _inputs(e, batch), train=False, mutable=["attention"])
         found = _in_order(dict(kept).get("attention", {}))
         return [layer for weights in found for layer in (weights if weights.ndim == 5 else [weights])]  # 5: those of a scanned stack
 
     variables = step.variables(state)
-    if not jax.eval_shape(look, variables, e.blank()["image"]):
+    if not jax.eval_shape(look, variables, {"image": e.blank()["image"]}):
         raise UserError(f"{_file(e)} has no attention to look at; use --method=gradcam")
     return partial(jax.jit(look), variables)
 
 
-def gradients(e: Experiment, state: State) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
-    """The function `images -> (maps, slopes)`, b p q c each: the last map, and the gradient of the likeliest class's score.
+def gradients(e: Experiment, state: State) -> Callable[[dict], tuple[jax.Array, jax.Array]]:
+    """The function `batch -> (maps, slopes)`, b p q c each: the last map, and the gradient of the likeliest class's score.
 
     Raises UserError where there is no map, or the network says no classes.
     """
     noted: list[tuple[tuple[str, ...], int]] = []
 
-    def score(added: dict, variables: dict, images: jax.Array, place: tuple[str, ...], mutable: list[str]) -> tuple[jax.Array, dict]:
+    def score(added: dict, variables: dict, batch: dict, place: tuple[str, ...], mutable: list[str]) -> tuple[jax.Array, dict]:
         with nn.intercept_methods(partial(_watch, noted, place)):
-            outputs, kept = e.model.apply(variables | added, _inputs(e, images), train=False, mutable=["intermediates", *mutable])
+            outputs, kept = e.model.apply(variables | added, _inputs(e, batch), train=False, mutable=["intermediates", *mutable])
         if "logits" not in outputs:
             raise UserError(f"{_file(e)} says no classes; --method=gradcam is about one")
         return outputs["logits"].max(-1).sum(), dict(kept)
 
-    def look(variables: dict, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-        at = partial(score, variables=variables, images=images, place=place)
+    def look(variables: dict, batch: dict) -> tuple[jax.Array, jax.Array]:
+        at = partial(score, variables=variables, batch=batch, place=place)
         shapes = jax.eval_shape(partial(at, {}, mutable=["perturbations"]))[1]["perturbations"]
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         found, kept = jax.grad(partial(at, mutable=[]), has_aux=True)({"perturbations": zeros})
         return _map(kept["intermediates"], axes), _map(found["perturbations"], axes)
 
     variables = step.variables(state)
-    jax.eval_shape(partial(score, place=(), mutable=[]), {}, variables, e.blank()["image"])
+    jax.eval_shape(partial(score, place=(), mutable=[]), {}, variables, {"image": e.blank()["image"]})
     if not noted:
         raise UserError(f"{_file(e)} has no map and no attention to look at, of which --method=gradcam takes the gradient")
     place, axes = noted[-1]
@@ -102,8 +105,8 @@ def _in_order(tree: dict) -> list[jax.Array]:
     return [x for value in tree.values() for x in (_in_order(value) if isinstance(value, dict) else value)]
 
 
-def _inputs(e: Experiment, images: jax.Array) -> dict:
-    inputs: dict = e.task.inputs(device_eval({"image": images}, e.pixels), None, e.info)
+def _inputs(e: Experiment, batch: dict) -> dict:
+    inputs: dict = e.task.inputs(device_eval(batch, e.pixels), None, e.info)
     return inputs
 
 

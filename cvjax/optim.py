@@ -1,8 +1,9 @@
 """The optimiser: one optax chain and its learning-rate schedule, from config.optim.
 
 Order: clip the global norm, add L2 decay (sgd, adam), the optimiser's own direction, decoupled decay (adamw, lamb),
-LAMB's trust ratio, layer-wise factors, minus the learning rate. Frozen parameters stand outside of it all: they do not
-count in the norm and have no slots. The state is a plain tree of arrays and named tuples; its counts are int32.
+LAMB's trust ratio, layer-wise factors and those of slower parts, minus the learning rate. Frozen parameters stand outside
+of it all: they do not count in the norm and have no slots. The state is a plain tree of arrays and named tuples; its counts
+are int32.
 """
 
 import re
@@ -47,6 +48,7 @@ def make(
     clip: float = 0.0,
     freeze: str = "",
     layer_decay: float = 1.0,
+    slower: tuple[tuple[str, float], ...] = (),
     ema: float = 0.0,
 ) -> tuple[optax.GradientTransformation, Schedule]:
     """The optimiser and the learning rate of each step (for the log), from config.optim.
@@ -63,6 +65,8 @@ def make(
         clip: largest global norm of the gradient; 0 is off.
         freeze: regular expression; parameters whose path it finds ("stem|stage1/") keep their values.
         layer_decay: a layer learns at layer_decay ** (layers behind it) of the rate (BEiT, arXiv:2106.08254); 1 is off.
+        slower: (regular expression, factor); parameters whose path it finds learn at factor times the rate, a backbone for instance:
+            (("stem|stage", 0.1),). Where several find one, the factors multiply.
         ema: decay of the moving average of the parameters, see `averaged`; 0 is off.
 
     Raises:
@@ -89,6 +93,7 @@ def make(
         optax.clip_by_global_norm(clip) if clip else optax.identity(),
         *_direction(name, decay, momentum=momentum, nesterov=nesterov, b1=b1, b2=b2, eps=eps),
         _scale_layers(params, layer_decay, layer) if layer_decay != 1 else optax.identity(),
+        _scale_parts(params, slower) if slower else optax.identity(),
         optax.scale_by_learning_rate(rate),
     )
     if freeze:
@@ -155,6 +160,19 @@ def _scale_layers(params: Any, decay: float, layer: Layer | None) -> optax.Gradi
         return update * decay ** behind[layer(_name(path))]
 
     return optax.stateless(lambda updates, params: jax.tree.map_with_path(scale, updates))
+
+
+def _scale_parts(params: Any, slower: tuple[tuple[str, float], ...]) -> optax.GradientTransformation:
+    """Updates times the factors of the parts that a parameter belongs to."""
+    factors = dict.fromkeys(jax.tree.leaves(_paths(params)), 1.0)
+    for pair in slower:
+        if len(pair) != 2 or not isinstance(pair[0], str) or not pair[0] or isinstance(pair[1], str | bool):
+            raise config.UserError(f"config.optim.slower has {pair!r}; it holds pairs like ('stem|stage', 0.1)")
+        pattern, factor = pair
+        check_range("slower", factor, 0, float("inf"))
+        found = jax.tree.leaves(_found(params, pattern, "slower"))
+        factors = {path: old * factor if here else old for (path, old), here in zip(factors.items(), found, strict=True)}
+    return optax.stateless(lambda updates, params: jax.tree.map_with_path(lambda path, update: update * factors[_name(path)], updates))
 
 
 def _decayed(params: Any, decay_vectors: bool, no_decay: str) -> Any:

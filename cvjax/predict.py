@@ -14,6 +14,7 @@ from PIL import Image
 
 from cvjax import checkpoint, step, workdir
 from cvjax.build import Experiment, build, initial_state
+from cvjax.data._buckets import alike
 from cvjax.data._decode import ENDINGS, DecodeError, Encoded, is_picture
 from cvjax.data._source import decoded
 from cvjax.errors import UserError
@@ -102,7 +103,7 @@ def draw_each(e: Experiment, state: State, files: list[tuple[Path, str]], out: P
             except (DecodeError, OSError) as error:
                 print(f"{file}: skipped, {error}", file=sys.stderr)
                 continue
-            row, metrics = see(example["image"], record["image"].size)
+            row, metrics = see(example, record["image"].size)
             if told := unfinished(metrics):
                 print(f"warning: {file}: {told}", file=sys.stderr)
             lines.write(json.dumps({"file": str(file), "drawn": name, **e.task.describe(row, e.info)}) + "\n")
@@ -117,26 +118,34 @@ def draw_each(e: Experiment, state: State, files: list[tuple[Path, str]], out: P
     print(f"pictures and {table} are in {out}")
 
 
-def _seen(e: Experiment, state: State) -> Callable[[np.ndarray, tuple[int, int]], tuple[dict, dict]]:
-    """`(image, (height, width)) -> (row, metrics)` of one picture, which lies in the top left corner of `image` where that is larger."""
+def _seen(e: Experiment, state: State) -> Callable[[dict, tuple[int, int]], tuple[dict, dict]]:
+    """`(example, (height, width)) -> (row, metrics)` of one picture, in the top left corner of the image where that is larger."""
     see, tile = step.forward(e), e.pixels.tile if e.pixels else ()
 
-    def whole(image: np.ndarray, size: tuple[int, int]) -> tuple[dict, dict]:
-        rows, metrics = jax.device_get(see(state, image[None]))
-        return {key: x[0][: size[0], : size[1]] if x.shape[1:3] == image.shape[:2] else x[0] for key, x in rows.items()}, metrics
+    def whole(example: dict, size: tuple[int, int]) -> tuple[dict, dict]:
+        batch = batch_of(e, example)
+        rows, metrics = jax.device_get(see(state, batch))
+        canvas = batch["image"].shape[1:3]
+        return {key: x[0][: size[0], : size[1]] if x.shape[1:3] == canvas else x[0] for key, x in rows.items()}, metrics
 
-    def in_tiles(image: np.ndarray, size: tuple[int, int]) -> tuple[dict, dict]:
+    def in_tiles(example: dict, size: tuple[int, int]) -> tuple[dict, dict]:
         found = []
 
         def kept(window: np.ndarray) -> dict:
-            rows, metrics = jax.device_get(see(state, window))
+            rows, metrics = jax.device_get(see(state, {"image": window}))
             found.append(metrics)
             return rows
 
-        row = tiled(kept, image[: size[0], : size[1]], *tile)
+        row = tiled(kept, example["image"][: size[0], : size[1]], *tile)
         return row, {name: float(np.mean([metrics[name] for metrics in found])) for name in found[0]}
 
     return in_tiles if tile else whole
+
+
+def batch_of(e: Experiment, example: dict) -> dict:
+    """A batch of one example, for a network to look at."""
+    padded = alike([example], e.buckets)[0] if e.buckets else example
+    return {name: padded[name][None] for name in ("image", "size") if name in padded}
 
 
 def _earlier(out: Path, table: str, files: list[tuple[Path, str]]) -> dict[str, str]:

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from cvjax import lookup, optim
 from cvjax.build import Experiment
+from cvjax.data._buckets import alike
 from cvjax.errors import UserError
 from cvjax.files import write_json
 from cvjax.preprocess import device_eval, host_eval
@@ -35,6 +36,7 @@ def run(e: Experiment, state: State, folder: Path) -> None:
         return
     prepare, source = host_eval(e.pixels, e.splits["val"].info), e.splits["val"]
     examples = [prepare(source[i]) for i in range(min(EXAMPLES, len(source)))]
+    examples = alike(examples, e.buckets) if e.buckets else examples
     batch = device_eval({name: jnp.stack([example[name] for example in examples]) for name in examples[0]}, e.pixels)
     state = jax.tree.map(lambda x: x.addressable_data(0), state)
     variables = {"params": optim.averaged(state.params, state.opt), "batch_stats": state.stats}

@@ -17,7 +17,7 @@ from cvjax.lookup import HERE, names
 
 # section -> where its schema is: {file: class or function}; {} stands for the section's own `name`
 SECTIONS = {
-    "task": {"tasks/{}.py": "loss"},
+    "task": {"tasks/{}.py": "loss"},  # or the model's, where the task needs its loss
     "model": {"models/{}.py": "Model"},
     "data": {"data/{}.py": "load", "settings.py": "Loading"},
     "image": {"preprocess.py": "Pixels"},
@@ -27,7 +27,7 @@ SECTIONS = {
 }
 NAMED = {"task": "tasks", "model": "models", "data": "data"}
 GIVEN = {  # arguments that are not the user's to set
-    "task": ("outputs", "batch"),
+    "task": ("outputs", "batch", "of_model"),
     "model": ("num_classes",),
     "data": ("split",),
     "optim": ("params", "total_steps", "steps_per_epoch", "layer", "model", "inputs", "num_examples"),
@@ -54,7 +54,7 @@ def check_names(config: ConfigDict) -> None:
     for section in SECTIONS:
         if section not in config:
             raise UserError(f"config.{section} is missing")
-        allowed = keys(section, config[section], config.model["name"] if section == "optim" else "")
+        allowed = keys(section, config[section], config.model["name"] if section in ("optim", "task") else "")
         for key in config[section]:
             if key not in allowed:
                 raise UserError(f"config.{section}.{key} is unknown{did_you_mean(key, allowed)}; have: {', '.join(allowed)}")
@@ -85,18 +85,26 @@ def _of_the_other_kind(model: str) -> list[str]:
 
 
 def _is_fitted(model: str) -> bool:
-    return model in names("models") and "fit" in _definitions(HERE / f"models/{model}.py")
+    return _has(model, "fit")
+
+
+def _has(model: str, function: str) -> bool:
+    return model in names("models") and function in _definitions(HERE / f"models/{model}.py")
 
 
 def keys(section: str, settings: ConfigDict, model: str = "") -> list[str]:
-    """The keys that a section may have, given its `name`; those of optim by the model, which may be one that is fitted."""
+    """The keys that a section may have, given its `name`; of optim and task also the model's, which may be fitted or bring its own loss."""
     name = settings["name"] if "name" in settings else ""
     if section in NAMED and name not in names(NAMED[section]):
         have = names(NAMED[section])
         raise UserError(f"config.{section}.name is '{name}'{did_you_mean(name, have)}; have: {', '.join(have)}")
     found = ["name"] if section in NAMED else []
-    fitted = section == "optim" and _is_fitted(model)
-    for file, definition in ({f"models/{model}.py": "fit"} if fitted else SECTIONS[section]).items():
+    where = SECTIONS[section]
+    if section == "optim" and _is_fitted(model):
+        where = {f"models/{model}.py": "fit"}
+    if section == "task" and "of_model" in _parameters(HERE / f"tasks/{name}.py", "loss") and _has(model, "loss"):
+        where = {f"models/{model}.py": "loss"}
+    for file, definition in where.items():
         found += _parameters(HERE / file.format(name), definition)
     return [key for key in found if section not in GIVEN or key not in GIVEN[section]]
 
@@ -112,5 +120,12 @@ def _parameters(path: Path, definition: str) -> list[str]:
 
 @functools.cache
 def _definitions(path: Path) -> dict[str, ast.FunctionDef | ast.ClassDef]:
-    """The functions and classes of a file, by name."""
-    return {node.name: node for node in ast.parse(path.read_text()).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    """The functions and classes of a file, by name; also those that it takes from a private file beside it."""
+    body = ast.parse(path.read_text()).body
+    own = {node.name: node for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    for node in body:
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("cvjax.models._"):
+            taken = {alias.name for alias in node.names}
+            beside = _definitions(path.with_name(f"{str(node.module).rpartition('.')[2]}.py"))
+            own |= {name: found for name, found in beside.items() if name in taken}
+    return own

@@ -48,6 +48,7 @@ class Training:
         accumulate: micro-batches per update; the update is that of the whole batch (BatchNorm sees micro-batches).
         monitor, mode: the metric that chooses the best checkpoint, and whether "max" or "min" is best.
         patience: stop when the monitored value has not improved for this long; "" never stops early.
+        until: stop when the monitored value is this good; None goes on.
         keep: how many of the latest checkpoints stay on disk, besides the best.
         probes: files of cvjax/probes/ that look into the network, while it trains and at the end; see `cvjax.probe`.
         on_nan: a loss or gradient that is not finite stops the run ("stop"), or its update is left out and counted ("skip").
@@ -61,6 +62,7 @@ class Training:
     monitor: str = "val/top1"
     mode: str = "max"
     patience: str = ""
+    until: float | None = None
     keep: int = 2
     probes: tuple[str, ...] = ()
     on_nan: str = "stop"

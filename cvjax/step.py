@@ -31,13 +31,13 @@ def update(e: Experiment, optimiser: optax.GradientTransformation, schedule: Cal
         micros = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
         rngs = streams(e.seed, state.step, jax.lax.axis_index(parallel.AXIS))
         keys = jax.random.split(rngs["dropout"], parts)
-        grads, terms, stats = _gradients(e, state, micros, keys, rngs["depth"])
-        grads = parallel.psum(grads)
+        loss, grads, terms, stats = _gradients(e, state, micros, keys, rngs["depth"])
+        loss, grads = parallel.psum((loss, grads))
         updates, opt = optimiser.update(grads, state.opt, state.params)
-        values = {"lr": schedule(state.step), "grad_norm": optax.tree.norm(grads)}
+        values = {"lr": schedule(state.step), "grad_norm": optax.tree.norm(grads), "loss": loss}
         values |= {name: term.sum / jnp.maximum(term.count, 1) for name, term in parallel.psum(terms).items()}
         values |= probe.of_gradients(e, grads)
-        values["finite"] = jnp.isfinite(values["loss"]) & jnp.isfinite(values["grad_norm"])
+        values["finite"] = jnp.isfinite(loss) & jnp.isfinite(values["loss"]) & jnp.isfinite(values["grad_norm"])
         new = State(step=state.step + 1, params=optax.apply_updates(state.params, updates), stats=stats, opt=opt)
         return _unless_broken(state, new, values["finite"], e.training.on_nan == "skip"), values
 
@@ -72,8 +72,8 @@ def seen(e: Experiment, number: int) -> Callable:
     return lambda state, rows, data: parallel.gather(_batch(e, jnp.int32(number), rows, data))
 
 
-def _gradients(e: Experiment, state: State, micros: dict, keys: jax.Array, depth: jax.Array) -> tuple[Any, dict, Any]:
-    """This device's gradient of the global objective, its terms, and the new BatchNorm statistics.
+def _gradients(e: Experiment, state: State, micros: dict, keys: jax.Array, depth: jax.Array) -> tuple[jax.Array, Any, dict, Any]:
+    """This device's part of the global objective and of its gradient, its terms, and the new BatchNorm statistics.
 
     micros: examples, with "keys", a random key each. keys: one a micro-batch, for dropout. depth: one for all, since the blocks that a
     mini-batch leaves out are the same throughout.
@@ -104,23 +104,23 @@ def _gradients(e: Experiment, state: State, micros: dict, keys: jax.Array, depth
         examples = jnp.float32(len(keys) * jax.tree.leaves(micros)[0].shape[1])
         return found | {name: Term(sums[i], examples) for i, name in enumerate(tallies)}
 
-    slope, learnt = jax.grad(objective, has_aux=True), (state.params, jnp.zeros(len(tallies)))
+    slope, learnt = jax.value_and_grad(objective, has_aux=True), (state.params, jnp.zeros(len(tallies)))
     if len(keys) == 1:
-        (grads, sums), (found, stats) = slope(learnt, state.stats, jax.tree.map(lambda x: x[0], micros), keys[0], None)
-        return grads, tallied(sums, found), stats
+        (loss, (found, stats)), (grads, sums) = slope(learnt, state.stats, jax.tree.map(lambda x: x[0], micros), keys[0], None)
+        return loss, grads, tallied(sums, found), stats
 
     # A first pass for the counts: they depend on the batch alone, so the compiler drops the network from it.
     counted = jax.lax.map(lambda x: {n: t.count for n, t in terms(learnt, state.stats, *x)[0].items()}, (micros, keys))
     counts = parallel.psum(jax.tree.map(lambda x: x.sum(0), counted))
 
     def accumulate(carry: tuple, x: tuple) -> tuple[tuple, dict]:
-        grads, stats = carry
-        more, (found, stats) = slope(learnt, stats, *x, counts)
-        return (jax.tree.map(jnp.add, grads, more), stats), found
+        loss, grads, stats = carry
+        (value, (found, stats)), more = slope(learnt, stats, *x, counts)
+        return (loss + value, jax.tree.map(jnp.add, grads, more), stats), found
 
-    start = (jax.tree.map(jnp.zeros_like, learnt), state.stats)
-    ((grads, sums), stats), found = jax.lax.scan(accumulate, start, (micros, keys))
-    return grads, tallied(sums, jax.tree.map(lambda x: x.sum(0), found)), stats
+    start = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, learnt), state.stats)
+    (loss, (grads, sums), stats), found = jax.lax.scan(accumulate, start, (micros, keys))
+    return loss, grads, tallied(sums, jax.tree.map(lambda x: x.sum(0), found)), stats
 
 
 def reported(e: Experiment, outputs: dict, batch: dict) -> dict[str, Term]:
@@ -138,14 +138,16 @@ def _own(outputs: dict) -> dict[str, jax.Array]:
 def evaluation(e: Experiment, decode: Callable[[dict], dict]) -> Callable:
     """The function `(state, batch) -> (terms, rows)` of one evaluation batch, on the averaged parameters if there are any.
 
-    `rows` are what `decode` makes of the outputs, and the batch's labels, of all devices.
+    `terms` are (sum, count, weight in the loss) by name; `rows` what `decode` makes of the outputs, and the batch's labels, of all devices.
     """
 
     def step(state: State, batch: dict) -> tuple[dict, dict]:
         batch = device_eval(batch, e.pixels)
         given = e.task.inputs(batch, None, e.info)
         outputs = _outputs(e, state, given)
-        terms = parallel.psum({name: (term.sum, term.count) for name, term in reported(e, outputs, batch | given).items()})
+        found = reported(e, outputs, batch | given)
+        sums = parallel.psum({name: (term.sum, term.count) for name, term in found.items()})
+        terms = {name: (*pair, jnp.float32(found[name].weight)) for name, pair in sums.items()}
         kept = {name: x for name, x in batch.items() if name != "image"} | decode(outputs)
         return terms, parallel.gather(kept)
 
@@ -153,15 +155,16 @@ def evaluation(e: Experiment, decode: Callable[[dict], dict]) -> Callable:
 
 
 def forward(e: Experiment) -> Callable:
-    """`(state, images) -> (task.decode(...), metrics)` on one device without labels: what prediction runs.
+    """`(state, batch) -> (e.decode(...), metrics)` on one device without labels: what prediction runs.
 
+    batch: `image` and, of pictures that were padded, `size`.
     metrics: what the network says of itself, its outputs "metric/NAME".
     """
 
     @jax.jit
-    def step(state: State, images: jax.Array) -> tuple[dict, dict]:
-        outputs = _outputs(e, state, e.task.inputs(device_eval({"image": images}, e.pixels), None, e.info))
-        return e.task.decode(outputs), _own(outputs)
+    def step(state: State, batch: dict) -> tuple[dict, dict]:
+        outputs = _outputs(e, state, e.task.inputs(device_eval(batch, e.pixels), None, e.info))
+        return e.decode(outputs), _own(outputs)
 
     return step
 

@@ -91,7 +91,7 @@ def _train(e: Experiment, folder: Path, update_of: Callable, signals: Callable) 
 
 def _loop(e: Experiment, update: Callable, state: State, memory: dict, evaluator: Evaluator, checkpoints: Checkpoints,
           log: Log, folder: Path, stop: list[int]) -> tuple[State, dict]:  # fmt: skip
-    """Steps until the end, the patience or a signal. The device never waits: a window is read when the next one runs."""
+    """Steps until the end, an early one or a signal. The device never waits: a window is read when the next one runs."""
     log_every, eval_every, save_every = e.steps("log_every"), e.steps("eval_every"), e.steps("checkpoint_every")
     first, total = int(state.step), e.total_steps
     if 0 < STOP_AFTER <= first < total:
@@ -99,7 +99,7 @@ def _loop(e: Experiment, update: Callable, state: State, memory: dict, evaluator
     batches, rows, clock = training(e, first, partial(workdir.note_unreadable, folder)), parallel.rows(e.loading.batch_size), Clock()
     previous: list = []
     window: list = []
-    for number in range(first + 1, total + 1 if not _out_of_patience(e, memory, first) else first + 1):
+    for number in range(first + 1, total + 1 if not _early(e, memory, first) else first + 1):
         with clock.waiting():
             data = next(batches)
         state, values = update(state, rows, data)
@@ -123,7 +123,7 @@ def _loop(e: Experiment, update: Callable, state: State, memory: dict, evaluator
             workdir.status(folder, "running", step=number, steps=total, best=memory, reason="")
         if evaluating:
             value = _evaluate(e, evaluator, state, number, memory, log)
-        early = _out_of_patience(e, memory, number)
+        early = _early(e, memory, number)
         if saving or early or memory["best_step"] == number:
             log.flush(to_disk=True)
             checkpoints.save(state, memory, value if memory["best_step"] == number else None)
@@ -134,16 +134,23 @@ def _loop(e: Experiment, update: Callable, state: State, memory: dict, evaluator
             workdir.status(folder, "stopped", reason="a signal")
             raise Interrupted(f"stopped by a signal; saved at step {number}. Run the same command to continue")
         if early:
-            log.say(f"early stop: {e.training.monitor} has not improved since step {memory['best_step']}")
-            break
+            log.say(f"early stop: {early}")
+            return state, memory
+    if e.training.until is not None and not _early(e, memory, total):
+        log.say(f"warning: {e.training.monitor} is {memory['best']} at best after {total} steps, not config.train.until={e.training.until}")
     return state, memory
 
 
-def _out_of_patience(e: Experiment, memory: dict, number: int) -> bool:
-    """True at an evaluation that comes `patience` or more after the best one."""
-    if not e.training.patience or memory["best"] is None or not due(number, e.steps("eval_every")):
-        return False
-    return number - memory["best_step"] >= e.steps("patience")
+def _early(e: Experiment, memory: dict, number: int) -> str:
+    """Why training ends at this evaluation: it is good enough, or comes `patience` or more after the best one. "" goes on."""
+    t, best = e.training, memory["best"]
+    if best is None or not due(number, e.steps("eval_every"), last=number == e.total_steps):
+        return ""
+    if t.until is not None and (best >= t.until if t.mode == "max" else best <= t.until):
+        return f"{t.monitor} is {best:.4g}, as good as config.train.until={t.until} asks"
+    if t.patience and number - memory["best_step"] >= e.steps("patience"):
+        return f"{t.monitor} has not improved since step {memory['best_step']}"
+    return ""
 
 
 def due(number: int, every: int, last: bool = False) -> bool:
@@ -190,7 +197,7 @@ def _rehearse(e: Experiment, evaluator: Evaluator, state: State, checkpoints: Ch
             values, rows = evaluator(state, split, limit=1)
             with tempfile.TemporaryDirectory() as folder:
                 workdir.keep_predictions(Path(folder), e, split, rows)
-    counted = e.task.host_metrics(e.splits["val"].info)  # the first batch may lack a class and so the class's score
+    counted = e.task.host_metrics(e.splits["val"])  # the first batch may lack a class and so the class's score
     measured = dict.fromkeys([*values, *(f"val/{name}" for name in (counted.names if counted is not None else ()))])
     if e.training.monitor not in measured:
         raise UserError(f"config.train.monitor='{e.training.monitor}' is not measured; have: {', '.join(measured)}")

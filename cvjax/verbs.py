@@ -210,6 +210,14 @@ def cascade(flags: Any, words: list[str], assignments: Assignments) -> None:
     print(cascade.cascade(words, folder, flags.target, flags.confidence, flags.checkpoint))
 
 
+def score(flags: Any, words: list[str], assignments: Assignments) -> None:
+    if assignments:
+        raise UserError(f"--config.{assignments[0][0]} is not for score: it reads two files and no experiment")
+    from cvjax import score
+
+    print(score.score(Path(_needed(flags, "truth", "score")), Path(_needed(flags, "results", "score")), flags.iou))
+
+
 def status(flags: Any, words: list[str], assignments: Assignments) -> None:
     from cvjax import standing
 
@@ -247,6 +255,7 @@ VERBS = {
     ),
     "compare": (sweep, ("study", "workdir", "executor", "slurm", "parallel", "retries", "dry_run")),
     "cascade": (cascade, ("workdir", "target", "confidence", "checkpoint")),
+    "score": (score, ("truth", "results", "iou")),
     "status": (status, ("workdir",)),
     "report": (report, ("workdir", "out")),
     "list": (list_, ()),

@@ -15,7 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from cvjax import config as configs
-from cvjax import lock
+from cvjax import detections, lock
 from cvjax.build import Experiment
 from cvjax.data._decode import ENDINGS
 from cvjax.data._source import Info
@@ -92,6 +92,8 @@ def read_info(folder: Path) -> Info:
 def keep_predictions(folder: Path, e: Experiment, split: str, rows: dict[str, np.ndarray], name: str = "") -> None:
     """What the run made of the examples of a split (eval/val.npz), and a picture of some, the worst and then the best (images/).
 
+    Detections are also kept as COCO's results file, see `cvjax.detections`.
+
     `name` keeps another evaluation apart from that of the end of the run: eval/<name>.npz, images/<name>.png.
     """
     from cvjax.reporting.pictures import prediction_grid
@@ -99,6 +101,8 @@ def keep_predictions(folder: Path, e: Experiment, split: str, rows: dict[str, np
     (folder / "eval").mkdir(exist_ok=True)
     (folder / "images").mkdir(exist_ok=True)
     np.savez_compressed(folder / "eval" / f"{name or split}.npz", allow_pickle=False, **rows)
+    if e.info.task == "detection":
+        detections.write(folder / "eval", name or split, rows, e.splits[split])
     if e.pixels is None:
         return
     source = e.splits[split]

@@ -61,7 +61,7 @@ def test_grad_cam_of_a_network_that_averages_its_last_map_is_its_class_activatio
     of_class = state.params["head"]["kernel"][:, outputs["logits"][0].argmax()]
     expected = jax.nn.relu(outputs["stage3"][0] @ of_class) / outputs["stage3"][0, ..., 0].size
     assert expected.max() > 0
-    maps, slopes = looks.gradients(e, state)(picture())
+    maps, slopes = looks.gradients(e, state)({"image": picture()})
     close(maps, outputs["stage3"])
     close(saliency.grad_cam(maps, slopes)[0], expected)
 
@@ -84,7 +84,7 @@ def test_slopes_of_tokens_are_those_of_the_network_taken_apart(pool):
         features = y[:, 0] if pool == "token" else y.mean(1)
         return nn.Dense(7).apply({"params": state.params["head"]}, features).max()
 
-    maps, slopes = looks.gradients(e, state)(picture())
+    maps, slopes = looks.gradients(e, state)({"image": picture()})
     assert maps.shape == (1, 4, 4, 32)
     close(maps, saliency.grid(seen))
     close(slopes, saliency.grid(jax.grad(score)(seen)))
@@ -103,10 +103,10 @@ def test_a_scanned_stack_shows_the_same(layers):
         lambda path, _: taken[f"params/{jax.tree_util.keystr(path, simple=True, separator='/')}"], shapes
     )
     apart = State(step=state.step, params=params, stats={}, opt=())
-    found, expected = (looks.attention(*given)(picture()) for given in ((e, state), (plain, apart)))
+    found, expected = (looks.attention(*given)({"image": picture()}) for given in ((e, state), (plain, apart)))
     assert len(found) == len(expected) == 2 and found[0].shape == (1, 2, 17, 17)
     jax.tree.map(close, found, expected)
-    found, expected = (looks.gradients(*given)(picture()) for given in ((e, state), (plain, apart)))
+    found, expected = (looks.gradients(*given)({"image": picture()}) for given in ((e, state), (plain, apart)))
     jax.tree.map(close, found, expected)
 
 
@@ -114,7 +114,7 @@ def test_layers_come_in_the_order_in_which_they_are_computed():
     """block10 after block9: the first layer's attention is the same without those that follow."""
     e, state = made(**VIT | {"variant": "mu11/2"})
     shorter = build(tiny(model=VIT | {"variant": "mu9/2"}))
-    found, first = looks.attention(e, state)(picture()), looks.attention(shorter, state)(picture())
+    found, first = looks.attention(e, state)({"image": picture()}), looks.attention(shorter, state)({"image": picture()})
     assert len(found) == 11
     jax.tree.map(close, found[:9], first)
 
@@ -123,7 +123,7 @@ def test_a_change_at_the_top_right_is_found_at_the_top_right():
     e, state = made(**VIT | {"variant": "mu/2"})
     look, changed = looks.gradients(e, state), picture()
     changed[:, :2, 6:] = 255 - changed[:, :2, 6:]
-    moved = np.abs(look(picture())[0] - look(changed)[0])[0].sum(-1)
+    moved = np.abs(look({"image": picture()})[0] - look({"image": changed})[0])[0].sum(-1)
     assert moved[0, 3] > 0 and moved.sum() == moved[0, 3]  # before the only attention every patch is by itself
 
 
@@ -144,16 +144,16 @@ class NonLocal(nn.Module):
 def test_any_network_that_sows_attention_or_has_maps():
     e = replace(build(tiny()), model=NonLocal())
     state = State(step=jnp.int32(0), params=e.model.init(jax.random.key(0), normalised(e), train=False)["params"], stats={}, opt=())
-    panels = explain.of_attention(looks.attention(e, state)(picture()))
+    panels = explain.of_attention(looks.attention(e, state)({"image": picture()}))
     assert [caption.split("\n")[0] for caption, _, _ in panels] == ["all places", *["from the point"] * 5]
     assert panels[0][0].endswith("at most 1.0 x even") and panels[0][2] is None
     for caption, heat, (row, column) in panels[1:]:
         assert caption.endswith("at most 16.0 x even")  # one of sixteen gets all
         assert heat[int(4 * row), int(4 * column)] == 1 == heat.sum()
     assert panels[3][2] == (2.5 / 8, 6.5 / 8)
-    assert looks.gradients(e, state)(picture())[0].shape == (1, 8, 8, 4)
+    assert looks.gradients(e, state)({"image": picture()})[0].shape == (1, 8, 8, 4)
     with pytest.raises(UserError, match="among the same places"):
-        explain.of_rollout(looks.attention(e, state)(picture()))
+        explain.of_rollout(looks.attention(e, state)({"image": picture()}))
 
 
 def test_heat_lies_where_it_is_and_is_brightest_where_it_is_largest():

@@ -197,6 +197,18 @@ def test_shapes_alone_are_enough():
     close(run(make(shapes, freeze="stem", weight_decay=0.1, decay_vectors=False)), run(make(freeze="stem")))
 
 
+@pytest.mark.parametrize("settings", [{}, {"freeze": "kernel"}])
+def test_a_slower_part_learns_and_decays_at_its_share_of_the_rate(settings):
+    """torch's parameter groups: AdamW of a group with another learning rate."""
+    layer = {"kernel": PARAMS["stem"]["kernel"], "bias": PARAMS["head"]["bias"]}
+    params = {"stem": layer, "stage1": layer, "head": layer}
+    grads = [jax.tree.map(lambda p, i=i: 0.3 * p + jnp.float32(i - 0.7), params) for i in range(3)]
+    common = {"name": "adamw", "weight_decay": 0.1, **settings}
+    found, _ = run(make(params, slower=(("stem|stage", 0.1), ("^stem", 0.5)), **common), grads, params)
+    for name, factor in (("head", 1), ("stage1", 0.1), ("stem", 0.05)):
+        close(found[name], run(make(params, **{**common, "lr": 0.1 * factor}), grads, params)[0][name])
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -219,6 +231,10 @@ def test_shapes_alone_are_enough():
         ({"layer_decay": 0.9}, "optim.layer_decay is 0.9, but the model file has no layer"),
         ({"layer_decay": 1.5}, "optim.layer_decay is 1.5"),
         ({"layer_decay": 0.0}, "optim.layer_decay is 0.0"),
+        ({"slower": (("stage9", 0.1),)}, "optim.slower: 'stage9' matches no parameter; top-level names: stem, head"),
+        ({"slower": (("stem", -0.1),)}, "optim.slower is -0.1"),
+        ({"slower": ("stem", 0.1)}, "optim.slower has 'stem'; it holds pairs like"),
+        ({"slower": (("stem", "0.1"),)}, "optim.slower has .*; it holds pairs like"),
     ],
 )
 def test_impossible_values_are_named(settings, words):

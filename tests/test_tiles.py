@@ -94,9 +94,9 @@ def test_predict_warns_of_what_is_unfinished_in_any_tile(run, tmp_path, monkeypa
     """By the mean over the tiles; the last of four has gone wrong."""
     shapes = []
 
-    def see(state, images):
-        shapes.append(images.shape)
-        return {"prediction": np.zeros(images.shape[:3], np.uint8)}, {"unfinished": np.float32(len(shapes) == 4)}
+    def see(state, batch):
+        shapes.append(batch["image"].shape)
+        return {"prediction": np.zeros(batch["image"].shape[:3], np.uint8)}, {"unfinished": np.float32(len(shapes) == 4)}
 
     monkeypatch.setattr(step, "forward", lambda e: see)
     Image.fromarray(noise(20, 30)).save(tmp_path / "a.png")

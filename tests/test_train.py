@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -168,6 +169,17 @@ def test_early_stopping_and_best_checkpoint(tmp_path):
         assert best in checkpoints.steps()
 
 
+def test_training_ends_where_it_is_good_enough(tmp_path, capsys):
+    train(tiny(train={"until": 0.0}), tmp_path)
+    assert json.loads((tmp_path / "status.json").read_text())["step"] == 2
+    assert "early stop: val/top1 is" in capsys.readouterr().out
+
+
+def test_what_never_is_good_enough_is_said(tmp_path, capsys):
+    train(tiny(train={"until": 1.1}), tmp_path)
+    assert re.search(r"warning: val/top1 is .* at best after 4 steps, not config.train.until=1.1", capsys.readouterr().out)
+
+
 def test_another_config_in_the_same_folder_is_refused(tmp_path):
     train(tiny(), tmp_path)
     with pytest.raises(UserError, match=r"optim.lr: 0.05 -> 0.1"):
@@ -227,9 +239,9 @@ def test_due():
 
 def test_hosts_share_a_batch():
     e = build(tiny())
-    both = [_pipeline.train_batches(e.splits["train"], host_train(e.pixels, e.augment, e.info), batch_size=8, seed=0,
+    both = [_pipeline.train_batches(e.splits["train"], host_train(e.pixels, e.augment, e.splits["train"]), batch_size=8, seed=0,
                                     process_index=i, process_count=2) for i in (0, 1)]  # fmt: skip
-    transform = host_train(e.pixels, e.augment, e.info)
+    transform = host_train(e.pixels, e.augment, e.splits["train"])
     with _pipeline.train_batches(e.splits["train"], transform, batch_size=8, seed=0) as whole, both[0], both[1]:
         halves = np.concatenate([next(both[0])["image"], next(both[1])["image"]])
         assert np.array_equal(next(whole)["image"], halves)

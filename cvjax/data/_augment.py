@@ -171,7 +171,8 @@ def _scale_fields(example: Example, old: tuple[int, int], new: tuple[int, int]) 
     rows = ((np.arange(new[0]) + 0.5) * old[0] / new[0]).astype(int)
     columns = ((np.arange(new[1]) + 0.5) * old[1] / new[1]).astype(int)
     if "boxes" in example:
-        out["boxes"] = example["boxes"] * np.array([new[1] / old[1], new[0] / old[0]] * 2, np.float32)
+        scaled = example["boxes"] * np.array([new[1] / old[1], new[0] / old[0]] * 2, np.float32)
+        out["boxes"] = np.minimum(scaled, np.array([new[1], new[0]] * 2, np.float32))  # rounding may put them beyond the edge
     if "masks" in example:
         out["masks"] = example["masks"][:, rows[:, None], columns]
     return out | {key: example[key][rows[:, None], columns] for key in MAPS if key in example}

@@ -22,6 +22,7 @@ class Objects(NamedTuple):
         difficult: bool n, whether the object need not be found (VOC).
         ids: int64 n, numbers of the annotations, from 1 where the set has none.
         segmentations: n polygons or run lengths as COCO writes them, or () where there are none.
+        image: the picture's own number, None where the set has none.
     """
 
     boxes: np.ndarray
@@ -31,6 +32,7 @@ class Objects(NamedTuple):
     difficult: np.ndarray
     ids: np.ndarray
     segmentations: Sequence[Any] = ()
+    image: int | None = None
 
     @property
     def ignored(self) -> np.ndarray:

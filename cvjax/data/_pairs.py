@@ -77,12 +77,13 @@ def _read(chosen: Sequence[Pair], reading: Reading, index: int) -> dict[str, Any
 def _labelled(chosen: Sequence[Pair], index: int) -> Labelled:
     pair = chosen[index]
     try:
-        return Labelled(_labels.values(Path(pair.labels).read_bytes()), _size(Path(pair.image)))
+        return Labelled(_labels.values(Path(pair.labels).read_bytes()), picture_size(Path(pair.image)))
     except OSError as error:
         raise DecodeError(f"cannot be read: {error}") from error
 
 
-def _size(image: Path) -> tuple[int, int]:
+def picture_size(image: Path) -> tuple[int, int]:
+    """(height, width) of a file, upright, from its header. Raises UserError for what is no picture."""
     with open(image, "rb") as file:
         head = file.read(HEADER)
     try:

@@ -21,8 +21,9 @@ import numpy as np
 
 from cvjax import environment
 from cvjax.data import _worker
+from cvjax.data._buckets import Buckets, alike
 from cvjax.data._source import Source
-from cvjax.data._worker import Rows, Task
+from cvjax.data._worker import Job, Rows, Task
 from cvjax.errors import UserError
 from cvjax.ops.shuffle import indices
 
@@ -39,6 +40,7 @@ def train_batches(
     workers: int = 0,
     kind: str = "thread",
     unreadable: int = 0,
+    buckets: Buckets = (),
     process_index: int = 0,
     process_count: int = 1,
 ) -> "Batches":
@@ -52,6 +54,7 @@ def train_batches(
         workers: threads or processes; 0 means one per core.
         kind: "thread" or "process".
         unreadable: so many different records that cannot be read are replaced by the ones after them, see `Batches.unreadable`.
+        buckets: sizes that pictures of many sizes are padded to, see `_buckets`.
 
     Raises:
         UserError: sizes that do not fit; later, a record that cannot be read, by its name.
@@ -67,7 +70,7 @@ def train_batches(
             yield Task(step, mine.start, tuple(order[mine].tolist()))
             step += 1
 
-    return Batches(source, transform, seed, tasks(), workers, kind, unreadable)
+    return Batches(Job(source, transform, seed, unreadable > 0, buckets), tasks(), workers, kind, unreadable)
 
 
 def eval_batches(
@@ -78,6 +81,7 @@ def eval_batches(
     workers: int = 0,
     kind: str = "thread",
     unreadable: int = 0,
+    buckets: Buckets = (),
     process_index: int = 0,
     process_count: int = 1,
 ) -> "Batches":
@@ -93,7 +97,7 @@ def eval_batches(
             order = np.arange(number * batch_size, (number + 1) * batch_size)
             yield Task(number, mine.start, tuple(np.where(order < len(source), order, -1)[mine].tolist()))
 
-    return Batches(source, transform, None, tasks(), workers, kind, unreadable)
+    return Batches(Job(source, transform, None, unreadable > 0, buckets), tasks(), workers, kind, unreadable)
 
 
 def whole(source: Source, transform: Callable[[dict], dict], workers: int = 0, unreadable: int = 0) -> tuple[Rows, dict[str, str]]:
@@ -138,13 +142,12 @@ class Batches(Iterator[Rows]):
     `unreadable` maps the name of each record that could not be read so far, and was replaced, to the reason.
     """
 
-    def __init__(
-        self, source: Source, transform: Callable, seed: int | None, tasks: Iterable[Task], workers: int, kind: str, unreadable: int
-    ):
+    def __init__(self, job: Job, tasks: Iterable[Task], workers: int, kind: str, unreadable: int):
         self.unreadable: dict[str, str] = {}
         self._limit = unreadable
         self._parts = workers or environment.cores()
-        self._pool, self._submit = _pool(source, transform, seed, unreadable > 0, self._parts, kind)
+        self._buckets = job.buckets
+        self._pool, self._submit = _pool(job, self._parts, kind)
         self._tasks = iter(tasks)
         self._ahead: deque[list[Future]] = deque()
         for _ in range(AHEAD):
@@ -161,7 +164,7 @@ class Batches(Iterator[Rows]):
         except BaseException:
             self.close()
             raise
-        return _join([rows for rows, _ in parts])
+        return _join([rows for rows, _ in parts], self._buckets)
 
     def _result(self, future: Future) -> tuple[Rows, dict[str, str]]:
         """What a worker made; reports its stack, once and again, where it takes too long."""
@@ -204,15 +207,15 @@ class Batches(Iterator[Rows]):
         self._ahead.append([self._submit(piece) for piece in pieces])
 
 
-def _pool(source: Source, transform: Callable, seed: int | None, skip: bool, workers: int, kind: str) -> tuple[Executor, Callable]:
+def _pool(job: Job, workers: int, kind: str) -> tuple[Executor, Callable]:
     """The workers and how to give them a task."""
     if kind == "thread":
         threads = ThreadPoolExecutor(workers, "cvjax-data")
-        return threads, lambda task: threads.submit(_worker.rows, source, transform, seed, skip, task)
+        return threads, lambda task: threads.submit(_worker.rows, job, task)
     if kind != "process":
         raise UserError(f"data.worker_kind is '{kind}'; have: thread, process")
     # Not fork: JAX runs threads, and a forked copy of a locked lock never opens.
-    processes = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _worker.start, (source, transform, seed, skip))
+    processes = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _worker.start, (job,))
     return processes, lambda task: processes.submit(_worker.rows_in_process, task)
 
 
@@ -222,7 +225,8 @@ def _report_stall() -> None:
     faulthandler.dump_traceback(sys.__stderr__ or 2)
 
 
-def _join(parts: list[Rows]) -> Rows:
+def _join(parts: list[Rows], buckets: Buckets) -> Rows:
     if len(parts) == 1:
         return parts[0]
+    parts = alike(parts, buckets, batched=True) if buckets else parts
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}

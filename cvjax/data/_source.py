@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cvjax.data._decode import DecodeError, Encoded
+from cvjax.data._decode import Encoded
 from cvjax.data._objects import Objects
 from cvjax.errors import UserError, did_you_mean
 
@@ -78,7 +78,7 @@ class Source:
             raise IndexError(f"record {index} of {len(self)}")
         try:
             return decoded(self.read(index))
-        except DecodeError as error:
+        except UserError as error:
             raise UserError(f"{self.name(index)}: {error}") from error
         except OSError as error:
             raise UserError(f"{self.name(index)}: cannot be read: {error.strerror or error}") from error
@@ -119,6 +119,11 @@ def select(spec: str, splits: Mapping[str, Sequence]) -> list:
     if not items:
         raise UserError(f"split '{spec}' is empty")
     return items
+
+
+def split_names(spec: str) -> list[str]:
+    """Names of the splits in a text that `select` takes, each once."""
+    return list(dict.fromkeys(re.findall(r"[\w-]+", re.sub(r"\[.*?\]", "", spec))))
 
 
 def _bound(text: str | None, size: int, default: int, part: str) -> int:

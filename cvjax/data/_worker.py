@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cvjax.data._buckets import Buckets, alike
 from cvjax.data._decode import DecodeError
 from cvjax.data._source import Source, decoded
 from cvjax.errors import UserError
@@ -40,12 +41,25 @@ class Unreadable(UserError):
     """A record that cannot be read or decoded."""
 
 
-def rows(source: Source, transform: Callable[..., dict], seed: int | None, skip: bool, task: Task) -> tuple[Rows, dict[str, str]]:
-    """The task's rows, transformed and stacked, with `valid`; and why which records could not be read.
+class Job(NamedTuple):
+    """What makes examples of records.
 
-    Without a seed `transform` gets no generator (evaluation). With `skip` the next readable record stands in for an unreadable one, else
-    it raises.
+    Attributes:
+        seed: without one `transform` gets no generator (evaluation).
+        skip: the next readable record stands in for an unreadable one, which else is an error.
+        buckets: what pictures of many sizes are padded to, see `_buckets`; () where all have one size.
     """
+
+    source: Source
+    transform: Callable[..., dict]
+    seed: int | None
+    skip: bool
+    buckets: Buckets = ()
+
+
+def rows(job: Job, task: Task) -> tuple[Rows, dict[str, str]]:
+    """The task's rows, transformed and stacked, with `valid`; and why which records could not be read."""
+    source = job.source
     valid = np.array(task.indices) >= 0
     # A task of padding alone makes one row all the same, to know what shapes its zeros should have.
     real = [index for index in task.indices if index >= 0] or [0]
@@ -53,20 +67,22 @@ def rows(source: Source, transform: Callable[..., dict], seed: int | None, skip:
     out, unreadable = [], {}
     for k, index in enumerate(real):
         try:
-            out.append(_row(source, index, records, transform, seed, task, k))
+            out.append(_row(job, index, records, task, k))
         except Unreadable as error:
-            if not skip:
+            if not job.skip:
                 raise
             unreadable[source.name(index)] = str(error)
-            out.append(_stand_in(source, index, transform, seed, task, k))
+            out.append(_stand_in(job, index, task, k))
+    out = alike(out, job.buckets) if job.buckets else out
     stacked = stack(out, lambda k: source.name(real[k]))
     return {**{key: _padded(value, valid) for key, value in stacked.items()}, "valid": valid}, unreadable
 
 
-def _stand_in(source: Source, index: int, transform: Callable, seed: int | None, task: Task, k: int) -> dict:
+def _stand_in(job: Job, index: int, task: Task, k: int) -> dict:
+    source = job.source
     for other in range(index + 1, index + 1 + STAND_INS):
         try:
-            return _row(source, other % len(source), map(source.read, [other % len(source)]), transform, seed, task, k)
+            return _row(job, other % len(source), map(source.read, [other % len(source)]), task, k)
         except Unreadable:
             continue
     raise UserError(f"{source.name(index)} and the {STAND_INS} records after it cannot be read")
@@ -76,12 +92,12 @@ def _read(source: Source, indices: list[int]) -> Iterator[dict]:
     return iter(source.read_many(indices)) if source.read_many else map(source.read, indices)
 
 
-def _row(source: Source, index: int, records: Iterator[dict], transform: Callable, seed: int | None, task: Task, k: int) -> dict:
-    name = source.name(index)
+def _row(job: Job, index: int, records: Iterator[dict], task: Task, k: int) -> dict:
+    name = job.source.name(index)
     try:
         # The generator depends on the row's place in the run alone: not on workers, hosts or what came before.
-        rng = () if seed is None else (np.random.default_rng([seed % 2**63, task.step, task.first_row + k]),)
-        return _labelled(source, decoded(transform(next(records), *rng)))
+        rng = () if job.seed is None else (np.random.default_rng([job.seed % 2**63, task.step, task.first_row + k]),)
+        return _labelled(job.source, decoded(job.transform(next(records), *rng)))
     except DecodeError as error:
         raise Unreadable(f"{name}: {error}") from error
     except OSError as error:
@@ -133,22 +149,21 @@ def _plain(dtype: np.dtype) -> np.dtype:
 _job: Any = None
 
 
-def start(source: Source, transform: Callable[..., dict], seed: int | None, skip: bool) -> None:
+def start(job: Job) -> None:
     """Runs once in a new process. Stopping is the parent's to decide: signals meant for the run are not for the
     workers.
     """
     global _job
-    _job = (source, transform, seed, skip)
+    _job = job
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
 def rows_in_process(task: Task) -> tuple[Rows, dict[str, str]]:
-    source, transform, seed, skip = _job
     faulthandler.dump_traceback_later(STALL, repeat=True)  # where it hangs, if it does
     try:
-        return rows(source, transform, seed, skip, task)
+        return rows(_job, task)
     finally:
         faulthandler.cancel_dump_traceback_later()
 

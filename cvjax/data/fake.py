@@ -1,5 +1,5 @@
 """Made-up pictures and texts that can be learned: the patterns of a picture's classes, and noise; coloured shapes on noise, with their
-label maps; tokens that mostly follow each other.
+label maps; the drawn scenes of `shapes` with their boxes; tokens that mostly follow each other.
 
 The same index gives the same example for ever, in every process. For smoke runs and tests.
 """
@@ -9,13 +9,14 @@ from functools import partial
 import cv2
 import numpy as np
 
+from cvjax.data import shapes
 from cvjax.data._labels import MOST_CLASSES
 from cvjax.data._source import Info, Source, multi_hot, select
 from cvjax.errors import UserError
 
 TINY = {"split": "train", "size": 8, "num_examples": 20, "num_classes": 3}
-TASKS = ("classification", "multilabel", "segmentation", "text")
-SHAPES = 3  # in a picture of segmentation
+TASKS = ("classification", "multilabel", "segmentation", "detection", "text")
+SHAPES = 3  # in a picture of segmentation, and at most in one of detection
 
 
 def load(
@@ -25,7 +26,8 @@ def load(
 
     Args:
         task: "classification" (label: class id), "multilabel" (label: multi-hot float32), "segmentation" (labels: uint8 h w; of the classes
-            the first is the background, the odd ones are discs and the even ones rectangles, each of its own colour), or "text".
+            the first is the background, the odd ones are discs and the even ones rectangles, each of its own colour), "detection" (see
+            `shapes`; of more classes than it has outlines, some look alike), or "text".
         size: of the square pictures, in pixels.
         length: of a text, in tokens.
     """
@@ -39,6 +41,9 @@ def load(
     if task == "text":
         info = Info(tuple(chr(97 + k) for k in range(num_classes)), len(seeds), task, length=length)
         return Source(info, partial(_text, seeds, num_classes, length))
+    if task == "detection":
+        style = shapes.Style(size, 0.0, num_classes, SHAPES)
+        return shapes.source(split, task, style, tuple(f"class {k}" for k in range(num_classes)), num_examples)
     if task == "segmentation":
         if num_classes > MOST_CLASSES:
             raise UserError(f"config.data.num_classes is {num_classes}; a label map has room for {MOST_CLASSES}")

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from cvjax.data._border import components
+from cvjax.data._class_list import class_list
 from cvjax.data._labels import IGNORE, MOST_CLASSES, table
 from cvjax.data._pairs import Pair, Reading, folder, pairs, source
 from cvjax.data._source import Source, select
@@ -48,7 +49,7 @@ def load(
         UserError: nothing there, no class list, a picture without a label map, or label maps that do not fit, see `_labels.survey`.
     """
     images, labels = folder(root, "images"), folder(root, "labels")
-    names = _classes(Path(root).expanduser() / NAMES, tuple(classes))
+    names = class_list(Path(root).expanduser() / NAMES, classes, MOST_CLASSES)
     ignored = (ignore,) if isinstance(ignore, int) else tuple(ignore)
     if not all(isinstance(value, int) and 0 <= value < 65536 for value in ignored):
         raise UserError(f"data.ignore is {ignore}; it is a number in the label PNGs, 0 to 65535, or several")
@@ -60,22 +61,6 @@ def load(
 
 def _objects(ignored: tuple[int, ...], numbers: np.ndarray) -> np.ndarray:
     return components((numbers > 0) & ~np.isin(numbers, ignored))
-
-
-def _classes(file: Path, given: tuple[str, ...]) -> tuple[str, ...]:
-    if given and file.exists():
-        raise UserError(f"data.classes and {file} both name the classes; keep one of them")
-    if not given and not file.is_file():
-        raise UserError(f"there is no class list: write the names, one a line, into {file}, or set data.classes=('first', 'second')")
-    try:
-        names = given or tuple(line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip())
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not UTF-8; save it as UTF-8") from error
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if not names or twice or len(names) > MOST_CLASSES:
-        fault = f"names '{twice[0]}' twice" if twice else f"names {len(names)} classes, it must be 1 to {MOST_CLASSES}"
-        raise UserError(f"{'data.classes' if given else file} {fault}")
-    return names
 
 
 def _splits(images: Path, labels: Path, fraction: float) -> dict[str, list[Pair]]:

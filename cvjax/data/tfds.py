@@ -5,27 +5,29 @@ Names, configs, versions, splits and slices are written as TFDS writes them: dat
 """
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cvjax.data import _labels
+from cvjax.data import _labels, _tfds_objects
 from cvjax.data._decode import Encoded
 from cvjax.data._labels import Labelled
-from cvjax.data._source import Info, Source
+from cvjax.data._objects import Objects
+from cvjax.data._source import Info, Source, split_names
 from cvjax.data._tfds_masks import MAPS, Maps
 from cvjax.errors import UserError, did_you_mean
 
 
-def load(split: str, *, dataset: str, data_dir: str | None = None, labels: str = "") -> Source:
+def load(split: str, *, dataset: str, data_dir: str | None = None, labels: str = "", faulty: str = "drop", max_boxes: int = 100) -> Source:
     """A classification set: its `supervised_keys` say which features are the image and the label. Or a segmentation set of `_tfds_masks`,
-    whose label maps are all read once, to check them.
+    whose label maps are all read once, to check them. Or a detection set of `_tfds_objects`.
 
     Args:
         labels: name of the feature that holds label maps, for segmentation on a set that has class labels too: "segmentation_mask" of
-            oxford_iiit_pet. Where there are label maps alone, it can be left out.
+            oxford_iiit_pet. Or "objects", for detection on such a set. Where there are label maps or objects alone, it can be left out.
+        faulty, max_boxes: of detection: what becomes of boxes without area, said at the first, see `_detection.source`; and what boxes are
+            padded to: a record with more raises when it is read.
 
     Raises:
         UserError: the set is not prepared, or not as array_record (the message holds the command that mends it); a
@@ -35,11 +37,16 @@ def load(split: str, *, dataset: str, data_dir: str | None = None, labels: str =
 
     root = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
     builder = _open(dataset, root)
-    maps = _maps(dataset, builder.info, labels, tfds)
-    image, label = ("", "") if maps else _features(dataset, builder.info, tfds)
+    name = partial(_name, dataset, split)
+    objects = _tfds_objects.reading(dataset, builder.info, labels, tfds, name, faulty, max_boxes)
+    maps = None if objects else _maps(dataset, builder.info, labels, tfds)
+    image, label = ("", "") if maps or objects else _features(dataset, builder.info, tfds)
     records = _records(dataset, builder, split)
     _check_files(builder, split)
-    name = partial(_name, dataset, split)
+    if objects:
+        info = _tfds_objects.info(builder.info, objects, len(records))
+        many = partial(_read_many_objects, records, objects)
+        return Source(info, partial(_read_objects, records, objects), name, many, partial(_truth, records, objects))
     if maps:
         parse: Callable[[bytes], dict] = partial(_parse_map, maps)
         info = _survey(maps, records, name)
@@ -57,6 +64,19 @@ def _read(records: Any, parse: Callable[[bytes], dict], index: int) -> dict:
 
 def _read_many(records: Any, parse: Callable[[bytes], dict], indices: Sequence[int]) -> list[dict]:
     return [parse(raw) for raw in records.__getitems__(list(indices))]
+
+
+def _read_objects(records: Any, reading: _tfds_objects.Reading, index: int) -> dict:
+    return _tfds_objects.record(reading, index, _fields(records[index]))
+
+
+def _read_many_objects(records: Any, reading: _tfds_objects.Reading, indices: Sequence[int]) -> list[dict]:
+    raws = records.__getitems__(list(indices))
+    return [_tfds_objects.record(reading, index, _fields(raw)) for index, raw in zip(indices, raws, strict=True)]
+
+
+def _truth(records: Any, reading: _tfds_objects.Reading, index: int) -> Objects:
+    return _tfds_objects.truth(reading, _fields(records[index]))
 
 
 def _fields(raw: bytes) -> Any:
@@ -149,7 +169,7 @@ def _check_files(builder: Any, split: str) -> None:
     """Raises UserError for the first file of a split that is absent, damaged, or holds another number of records than it should."""
     from array_record.python.array_record_module import ArrayRecordReader
 
-    for name in dict.fromkeys(re.findall(r"[A-Za-z_][\w-]*", re.sub(r"\[.*?\]", "", split))):
+    for name in split_names(split):
         info = builder.info.splits[name]
         for path, expected in zip(info.filepaths, info.shard_lengths, strict=True):
             try:

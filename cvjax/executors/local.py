@@ -13,7 +13,7 @@ from pathlib import Path
 from cvjax import plan
 from cvjax.environment import accelerated
 from cvjax.errors import Interrupted, UserError
-from cvjax.reporting.words import of_one_class
+from cvjax.reporting.words import in_detail
 
 POLL = 0.1  # seconds
 LAUNCHER = Path(__file__).parents[2] / "launch.py"
@@ -171,6 +171,6 @@ def needed(path: Path, retries: int) -> bool:
 def outcome(path: Path) -> str:
     """ "finished, val/top1 0.91" or "failed: ...", as the run's status says."""
     status = plan.read_json(path / "status.json")
-    shown = {name: x for name, x in (status.get("final") or {}).items() if not name.endswith("loss") and not of_one_class(name)}
+    shown = {name: x for name, x in (status.get("final") or {}).items() if not name.endswith("loss") and not in_detail(name)}
     final = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
     return f"{status['state']}{': ' + status['reason'] if status.get('reason') else ''} {final}".strip()

@@ -43,9 +43,13 @@ class Attention(nn.Module):
         context: Float[Array, "b x d"] | None = None,
         mask: Bool[Array, "#b #h #q #x"] | None = None,
         *,
+        values: Float[Array, "b x e"] | None = None,
         train: bool = False,
     ) -> Float[Array, "b q c"]:
-        """context: what is looked at; the queries themselves when not given. mask: True where a query may look."""
+        """context: what is looked at; the queries themselves when not given. mask: True where a query may look.
+
+        values: what is taken from there, the context itself when not given; DETR's keys say where they are, and its values do not.
+        """
         width = queries.shape[-1]
         if self.heads < 1 or width % self.heads:
             raise ValueError(f"attention: {self.heads} heads do not divide a width of {width}")
@@ -55,7 +59,11 @@ class Attention(nn.Module):
             y = nn.Dense(width, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform(), name=name)(x.reshape(-1, x.shape[-1]))
             return y.reshape(*x.shape[:2], self.heads, width // self.heads)
 
-        query, key, value = projected("query", queries), projected("key", context), projected("value", context)
+        query, key, value = (
+            projected("query", queries),
+            projected("key", context),
+            projected("value", context if values is None else values),
+        )
         causal = self.causal
         if self.decode:
             if mask is not None:

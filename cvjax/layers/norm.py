@@ -133,6 +133,26 @@ def _as(channel: Float[Array, " c"], x: Float[Array, "*b c"]) -> Array:
     return channel.reshape((1,) * (x.ndim - 1) + channel.shape)
 
 
+class FrozenBatchNorm(nn.Module):
+    """BatchNorm of a network that is done learning: `BatchNorm` in inference, in training too, and nothing of it is trained.
+
+    All four of `scale`, `bias`, `mean` and `var` (c, float32) are in the collection batch_stats, where no optimiser and no decay of weights
+    finds them. For detectors, whose batches are too small for statistics (Ren et al. 2015, arXiv:1506.01497, and all after).
+    """
+
+    dtype: DTypeLike = "float32"
+    epsilon: float = 1e-5
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b c"], *, train: bool) -> Float[Array, "*b c"]:
+        first = {"scale": self.scale_init, "bias": nn.initializers.zeros, "mean": nn.initializers.zeros, "var": nn.initializers.ones}
+        key, shape = jax.random.key(0), x.shape[-1:]  # no draw: a constant each
+        scale, bias, mean, var = (self.variable("batch_stats", name, init, key, shape, jnp.float32).value for name, init in first.items())
+        gain = scale * jax.lax.rsqrt(var + self.epsilon)
+        return (x * _as(gain, x) + _as(bias - mean * gain, x)).astype(self.dtype)
+
+
 class GroupNorm(nn.Module):
     """Normalise groups of neighbouring channels over the positions of each example, then scale and shift (Wu & He 2018, arXiv:1803.08494).
 

@@ -1,6 +1,6 @@
 """Where a token stands: tables that are added to it.
 
-n places · h w rows, columns of a grid · c channels
+b batch · n places · h w rows, columns of a grid · c channels
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Bool, Float, Float32
 
 
 def sincos_1d(n: int, c: int, temperature: float = 10_000.0) -> Float32[np.ndarray, "n c"]:
@@ -29,6 +29,21 @@ def sincos_2d(h: int, w: int, c: int, temperature: float = 10_000.0) -> Float32[
     rate = 1 / temperature ** (np.arange(c // 4) / (c // 4 - 1 or 1))
     y, x = np.mgrid[:h, :w].reshape(2, -1, 1)
     return np.concatenate([np.sin(x * rate), np.cos(x * rate), np.sin(y * rate), np.cos(y * rate)], -1).astype(np.float32)
+
+
+def sine_within(mask: Bool[Array, "b h w"], c: int, temperature: float = 10_000.0) -> Float32[Array, "b h w c"]:
+    """sin and cos in turn, half the channels of the row, half of the column, both as shares of the picture in its padding times 2 pi.
+
+    mask: True inside the picture, whose rows count from 1 (Carion et al. 2020, arXiv:2005.12872, section A.4). Raises ValueError where
+    c is no multiple of 4.
+    """
+    if c % 4:
+        raise ValueError(f"position: two-dimensional sines and cosines need a width that 4 divides, not {c}")
+    counts = [jnp.cumsum(mask, axis, dtype=jnp.float32) for axis in (1, 2)]
+    shares = jnp.stack([counts[0] / (counts[0][:, -1:] + 1e-6), counts[1] / (counts[1][:, :, -1:] + 1e-6)], -1)
+    rate = jnp.asarray(2 * np.pi / temperature ** (2 * np.arange(c // 4) / (c // 2)), jnp.float32)
+    angle = shares[..., None] * rate.reshape(1, 1, 1, 1, -1)
+    return jnp.stack([jnp.sin(angle), jnp.cos(angle)], -1).reshape(*mask.shape, c)
 
 
 def resized(table: Float[Array, "m c"], old: tuple[int, int], new: tuple[int, int]) -> Float[Array, "n c"]:

@@ -84,17 +84,25 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(
-        self, inputs: dict, *, train: bool, blocks: tuple[int, ...] | None = None, after: Callable | None = None, coarsest: int = 32
+        self,
+        inputs: dict,
+        *,
+        train: bool,
+        blocks: tuple[int, ...] | None = None,
+        after: Callable | None = None,
+        coarsest: int = 32,
+        norm: Callable = BatchNorm,
     ) -> dict:
         """inputs["image"]: float b h w c, normalised. Returns the maps "stem_conv", "stem", "stage1", ... (b h w c, `dtype`), the
         averages "features" (b c, float32) and, where there are classes, "logits" (b k, float32).
 
         Another network made of this one says how many `blocks` a stage has, what stands `after` a stage (`after(stage, x)` is its map),
-        and how many pixels of the image the `coarsest` map may have to one of its own: what would stride beyond that is dilated instead.
+        how many pixels of the image the `coarsest` map may have to one of its own (what would stride beyond that is dilated instead), and
+        what is its `norm`.
         """
         variant, option = self._choices()
         variant = variant._replace(blocks=blocks or variant.blocks)
-        out = self._stem(jnp.asarray(inputs["image"]), variant, train)
+        out = self._stem(jnp.asarray(inputs["image"]), variant, norm, train)
         x, active, number = out["stem"], [], 0
         for stage, (count, (stride, dilations)) in enumerate(zip(variant.blocks, _strides(variant, coarsest), strict=True), 1):
             for block in range(1, count + 1):
@@ -102,7 +110,7 @@ class Model(nn.Module):
                 layers = self._layers(variant.width * 2 ** (stage - 1), stride if block == 1 else 1, variant.bottleneck)
                 kept = stochastic_depth.survival(number, sum(variant.blocks), self.survival, self.drop)
                 rates = dilations if block == 1 else dilations[1:]
-                x, computed = Block(layers, option, self.zero_init_gamma, kept, self.drop == "sample", rates, self.dtype,
+                x, computed = Block(layers, option, self.zero_init_gamma, kept, self.drop == "sample", rates, norm, self.dtype,
                                     name=f"stage{stage}_block{block}")(x, train=train)  # fmt: skip
                 active.append(computed)
             x = after(stage, x) if after else x
@@ -137,11 +145,11 @@ class Model(nn.Module):
         variant = VARIANTS[self.variant]
         return variant._replace(width=self.width or variant.width), self.shortcut or variant.shortcut
 
-    def _stem(self, x: Float[Array, "b h w c"], variant: Variant, train: bool) -> dict[str, Float[Array, "b p q d"]]:
+    def _stem(self, x: Float[Array, "b h w c"], variant: Variant, norm: Callable, train: bool) -> dict[str, Float[Array, "b p q d"]]:
         """3x3 for CIFAR's three stages; 7x7 stride 2 ("stem_conv") and 3x3 stride 2 max-pooling ("stem") for ImageNet's four."""
         imagenet = len(variant.blocks) == 4
         x = Conv(variant.width, 7 if imagenet else 3, 2 if imagenet else 1, dtype=self.dtype, name="stem_conv")(x)
-        x = nn.relu(BatchNorm(dtype=self.dtype, name="stem_norm")(x, train=train))
+        x = nn.relu(norm(dtype=self.dtype, name="stem_norm")(x, train=train))
         return {"stem_conv": x, "stem": max_pool(x, 3, 2, pad=1)} if imagenet else {"stem": x}
 
     def _layers(self, width: int, stride: int, bottleneck: bool) -> tuple[tuple[int, int, int], ...]:
@@ -167,7 +175,7 @@ def _strides(variant: Variant, coarsest: int) -> list[tuple[int, tuple[int, int]
 
 
 class Block(nn.Module):
-    """Convolutions with BatchNorm, ReLU between them, the shortcut added, ReLU; and 1 or 0, whether the convolutions were computed."""
+    """Convolutions with `norm`, ReLU between them, the shortcut added, ReLU; and 1 or 0, whether the convolutions were computed."""
 
     layers: tuple[tuple[int, int, int], ...]
     shortcut: str
@@ -175,6 +183,7 @@ class Block(nn.Module):
     survival: float
     per_sample: bool
     dilations: tuple[int, ...]  # of the first 3x3 convolution and of the last
+    norm: Callable
     dtype: DTypeLike
 
     @nn.compact
@@ -199,7 +208,7 @@ class Block(nn.Module):
             second = i > 1 and self.layers[0][1] > 1  # of two 3x3 convolutions
             dilation = self.dilations[-1 if second else 0] if size > 1 else 1
             x = Conv(channels, size, stride, conditional=conditional, dilation=dilation, dtype=self.dtype, name=f"conv{i}")(x)
-            x = BatchNorm(dtype=self.dtype, scale_init=scale, name=f"norm{i}")(x, train=train)
+            x = self.norm(dtype=self.dtype, scale_init=scale, name=f"norm{i}")(x, train=train)
             x = x if last else nn.relu(x)
         return x
 
@@ -208,7 +217,7 @@ class Block(nn.Module):
         changes = stride > 1 or channels != x.shape[-1]
         if self.shortcut == "C" or (self.shortcut == "B" and changes):
             x = Conv(channels, 1, stride, dtype=self.dtype, name="shortcut_conv")(x)
-            return BatchNorm(dtype=self.dtype, name="shortcut_norm")(x, train=train)
+            return self.norm(dtype=self.dtype, name="shortcut_norm")(x, train=train)
         return zero_padded(x, stride, channels) if changes else x
 
 

@@ -92,8 +92,13 @@ def _section(unit: str, split: str, label: np.ndarray, prediction: np.ndarray, c
     size = max(int(label.max()), int(prediction.max())) + 1
     names = [*classes, *(str(i) for i in range(len(classes), size))]
     table = matrix(label, prediction, len(names))
-    draw = _table if len(names) <= CELLS else _image
     caption = f"{len(label):,} {unit}of {split}; rows: true class, columns: predicted class"
+    return page.section(f"Confusions ({split})", drawn(table, names, caption))
+
+
+def drawn(table: np.ndarray, names: list[str], caption: str) -> page.Markup:
+    """The matrix, and which classes are confused most."""
+    draw = _table if len(names) <= CELLS else _image
     wrong = [(names[true], names[said], count, f"{100 * count / table[true].sum():.1f} %") for true, said, count in pairs(table)]
     most = (
         page.table(["true", "predicted as", "times", "of the class"], wrong, numeric={2, 3}) if wrong else page.element("p", "No mistakes.")
@@ -101,7 +106,7 @@ def _section(unit: str, split: str, label: np.ndarray, prediction: np.ndarray, c
     both = page.join(
         [page.figure(draw(table, names), caption), page.element("div", page.join([page.element("h3", "Most confused"), most]))]
     )
-    return page.section(f"Confusions ({split})", page.element("div", both, "two"))
+    return page.element("div", both, "two")
 
 
 def _table(table: np.ndarray, names: list[str]) -> page.Markup:

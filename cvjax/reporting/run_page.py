@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cvjax.reporting import confusion, figures, page, runs, words
+from cvjax.reporting import confusion, detection, figures, page, runs, words
 from cvjax.reporting.runs import Run
 
 
@@ -31,6 +31,7 @@ def build(run: Run) -> str:
             page.section("Metrics", _metrics(run)),
             page.section("Predictions", _pictures(run.path)),
             *confusion.sections(run.path, _classes(run), lambda name: runs.split(run, name)),
+            *detection.sections(run.path, lambda name: runs.split(run, name)),
             page.section("Provenance", *_provenance(run)),
         ],
     )

@@ -42,8 +42,13 @@ def is_fraction(name: str) -> bool:
 
 
 def of_one_class(name: str) -> bool:
-    """val/IoU/car: one of many, which lines that are read at a glance leave out."""
-    return "/IoU/" in name
+    """val/IoU/car, val/coco/AP/car: one of many."""
+    return "/IoU/" in name or "/AP/" in name
+
+
+def in_detail(name: str) -> bool:
+    """What lines that are read at a glance leave out: one of many classes, layers or sizes."""
+    return of_one_class(name) or re.search("/auxiliary_|coco/(AR|AP[sml]|AP75)", name) is not None
 
 
 def lower_is_better(name: str) -> bool:

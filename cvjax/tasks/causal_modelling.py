@@ -56,5 +56,5 @@ def following(outputs: dict) -> Float32[Array, "b k"]:
     return outputs["logits"][:, -1]
 
 
-def host_metrics(info) -> None:
+def host_metrics(source) -> None:
     return None

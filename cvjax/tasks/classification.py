@@ -61,7 +61,7 @@ def derived(values: dict[str, float]) -> dict[str, float]:
     return {}
 
 
-def host_metrics(info) -> None:
+def host_metrics(source) -> None:
     return None
 
 

@@ -61,7 +61,7 @@ def decode(outputs: dict) -> dict[str, Array]:
     return {"error": jnp.where(hidden, error, 0.0).sum(1) / jnp.maximum(hidden.sum(1), 1)}
 
 
-def host_metrics(info) -> None:
+def host_metrics(source) -> None:
     return None
 
 

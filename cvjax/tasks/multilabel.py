@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from cvjax import lettering
-from cvjax.metrics.average_precision import MultilabelScores
+from cvjax.metrics.multilabel import MultilabelScores
 from cvjax.ops import losses
 from cvjax.state import Term
 
@@ -43,8 +43,8 @@ def derived(values: dict[str, float]) -> dict[str, float]:
     return {}
 
 
-def host_metrics(info) -> MultilabelScores:
-    return MultilabelScores(len(info.classes))
+def host_metrics(source) -> MultilabelScores:
+    return MultilabelScores(len(source.info.classes))
 
 
 def draw(image: np.ndarray, row: dict, info) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float32, Int, Key
 from PIL import Image
 
-from cvjax import overlay
+from cvjax import frames, overlay
 from cvjax.errors import UserError
 from cvjax.metrics import confusion
 from cvjax.metrics.boundary import IGNORE
@@ -22,7 +22,6 @@ from cvjax.state import Term
 NEEDS = ()
 DATA = ("segmentation",)
 TINY = {"name": "unet", "variant": "tiny"}  # the smallest model to test this task with
-GAP = 4  # pixels between labels and prediction
 NAMED, LISTED = 5, 24  # so many classes, the largest, in a caption and in a legend
 
 
@@ -90,8 +89,8 @@ def derived(values: dict[str, float]) -> dict[str, float]:
     return {}
 
 
-def host_metrics(info) -> SegmentationScores:
-    return SegmentationScores(info.classes)
+def host_metrics(source) -> SegmentationScores:
+    return SegmentationScores(source.info.classes)
 
 
 def draw(image: np.ndarray, row: dict, info) -> np.ndarray:
@@ -112,9 +111,7 @@ def panel(image: np.ndarray, row: dict, info) -> np.ndarray:
     """The picture in the colours of its labels, where there are some, and by or under it in those of its predicted classes; uint8 h w 3."""
     picture = Image.fromarray(np.broadcast_to(image, (*image.shape[:2], 3)))
     maps = [row[name][: picture.height, : picture.width] for name in ("labels", "prediction") if name in row]
-    axis = int(picture.height >= picture.width)
-    between = np.full((picture.height, GAP, 3) if axis else (GAP, picture.width, 3), 255, np.uint8)
-    return np.concatenate([part for labels in maps for part in (between, np.asarray(overlay.coloured(picture, labels)))][1:], axis)
+    return frames.beside([np.asarray(overlay.coloured(picture, labels)) for labels in maps])
 
 
 def legend(info) -> np.ndarray:

@@ -20,13 +20,40 @@ def tiny(name, task):
     return file.load(**file.TINY, **({"task": task} if task else {}))
 
 
+def check_objects(source, i):
+    """A record of detection: fields of one row for each object, boxes with an area inside the picture; and its truth."""
+    record, truth, info = source[i], source.truth(i), source.info
+    height, width = record["image"].shape[:2]
+    boxes, count = record["boxes"], len(record["boxes"])
+    assert (boxes.dtype, boxes.shape) == (np.float32, (count, 4)) and count <= info.most_objects
+    assert (record["classes"].dtype, record["classes"].shape) == (np.int32, (count,))
+    assert (record["ignored"].dtype, record["ignored"].shape) == (bool, (count,))
+    assert record["index"] == i and record["index"].dtype == np.int32
+    assert (boxes[:, 2:] > boxes[:, :2]).all() and boxes.min(initial=0) >= 0 and (boxes <= [width, height] * 2).all()
+    assert ((record["classes"] >= 0) & (record["classes"] < len(info.classes))).all() and len(info.groups) in (0, len(info.classes))
+    assert len(info.original_ids) in (0, len(info.classes))
+    every = len(truth.boxes)
+    assert (truth.boxes.dtype, truth.boxes.shape) == (np.float64, (every, 4)) and every >= count
+    shapes = {
+        field: (value.dtype.name, len(value))
+        for field, value in truth._asdict().items()
+        if field not in ("boxes", "segmentations", "image")
+    }
+    kinds = {"classes": "int64", "area": "float64", "crowd": "bool", "difficult": "bool", "ids": "int64"}
+    assert shapes == {field: (kind, every) for field, kind in kinds.items()}
+    again = source[i]
+    assert all(np.array_equal(record[key], again[key]) for key in record)
+    assert "masks" not in record or (record["masks"].dtype == bool and record["masks"].shape == (count, height, width))
+
+
 def content(example):
     """What a network is to look at: a picture or a text."""
     return example["image"] if "image" in example else example["tokens"]
 
 
 def keep(example, rng=None):
-    return example
+    """Without objects, of which every picture has another number."""
+    return {key: value for key, value in example.items() if key not in ("boxes", "classes", "ignored", "masks")}
 
 
 @pytest.mark.parametrize("name", sorted(set(SOURCES) - set(OFFLINE)))
@@ -51,6 +78,8 @@ def test_examples(name, task):
             assert labels.dtype == np.uint8 and labels.shape == found.shape[:2]
             assert labels[labels != source.info.ignore].max() < len(source.info.classes)
             assert all(size <= largest for size, largest in zip(labels.shape, source.info.largest, strict=True))
+        if source.info.task == "detection":
+            check_objects(source, i)
         assert np.array_equal(found, content(source[i])), "the same index gives the same example"
     with pytest.raises(IndexError):
         source[len(source)]

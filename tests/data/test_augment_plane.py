@@ -1,6 +1,7 @@
 """Label maps and weights stay on the pixels of their images, whatever moves them."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -223,7 +224,10 @@ def test_the_canvas_keeps_every_pixel_and_ignores_the_rest():
 def test_what_lies_around_a_picture_is_nought_to_the_network(stored, channels, mean):
     info, pixels = Info(("a", "b"), 1, "segmentation", largest=(6, 9)), Pixels(8, channels, mean=mean, std=(0.05,) * channels)
     example = {"image": np.full((4, 5, stored), 250, np.uint8), "labels": np.zeros((4, 5), np.uint8)}
-    for made in (host_eval(pixels, info)(example), host_train(pixels, Augment(), info)(example, np.random.default_rng(0))):
+    for made in (
+        host_eval(pixels, info)(example),
+        host_train(pixels, Augment(), SimpleNamespace(info=info))(example, np.random.default_rng(0)),
+    ):
         around = made["image"][made["labels"] == 255] / 255
         expected = np.dot(mean, [0.299, 0.587, 0.114]) if stored < channels else mean
         assert len(around) and np.abs(around - expected).max() < 0.003

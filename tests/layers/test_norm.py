@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cvjax.layers.norm import BatchNorm
+from cvjax.layers.norm import BatchNorm, FrozenBatchNorm
 
 X = jax.random.normal(jax.random.key(0), (16, 3, 3, 5)) * 3 + jnp.arange(5.0).reshape(1, 1, 1, 5)
 WEIGHT = jax.random.normal(jax.random.key(1), X.shape)  # makes the gradients of the sum below differ from zero
@@ -85,3 +85,12 @@ def test_one_value_per_channel():
     out, new = NORM.apply(VARIABLES, X[:1, :1, :1], train=True, mutable=["batch_stats"])
     np.testing.assert_allclose(out[0, 0, 0], VARIABLES["params"]["bias"], atol=1e-6)
     assert bool(jnp.isfinite(new["batch_stats"]["var"]).all())
+
+
+def test_frozen_it_is_the_same_in_both_modes_and_has_no_parameters():
+    fixed = {"batch_stats": VARIABLES["params"] | VARIABLES["batch_stats"]}
+    assert jax.tree.map(jnp.shape, FrozenBatchNorm().init(jax.random.key(0), X, train=True)) == jax.tree.map(jnp.shape, fixed)
+    for mode in (False, True):
+        y, changed = FrozenBatchNorm().apply(fixed, X, train=mode, mutable=["batch_stats"])
+        np.testing.assert_allclose(y, NORM.apply(VARIABLES, X, train=False), rtol=1e-6)
+        assert all(jax.tree.leaves(jax.tree.map(jnp.array_equal, changed, fixed)))

@@ -10,6 +10,7 @@ from cvjax import parallel, step
 from cvjax.batches import training
 from cvjax.build import build, initial_state
 from cvjax.layers import stochastic_depth
+from cvjax.layers.norm import BatchNorm
 from cvjax.models import resnet
 from tiny import tiny
 
@@ -63,8 +64,8 @@ def test_a_block_that_is_left_out_learns_nothing_and_changes_no_statistics():
 
 
 def test_evaluation_weights_each_branch_by_its_probability():
-    block = resnet.Block(((4, 3, 1), (4, 3, 1)), "A", False, 0.25, False, (1,), "float32")
-    whole = resnet.Block(((4, 3, 1), (4, 3, 1)), "none", False, 1.0, False, (1,), "float32")
+    block = resnet.Block(((4, 3, 1), (4, 3, 1)), "A", False, 0.25, False, (1,), BatchNorm, "float32")
+    whole = resnet.Block(((4, 3, 1), (4, 3, 1)), "none", False, 1.0, False, (1,), BatchNorm, "float32")
     x = jax.random.normal(jax.random.key(0), (2, 6, 6, 4))
     variables = block.init(jax.random.key(1), x, train=False)
     variables["params"]["norm2"]["bias"] += 10.0  # so that the last ReLU of the plain twin cuts nothing off

@@ -107,6 +107,16 @@ def test_what_cannot_be_is_named(module, said):
         module.init(jax.random.key(0), X)
 
 
+def test_what_is_taken_may_be_other_than_what_is_looked_at():
+    """Values that are all the same give one answer, whatever the keys; the keys alone say what weighs how much."""
+    attention = Attention(2)
+    variables = attention.init(jax.random.key(0), X)
+    first, second = (attention.apply(variables, X, 2 * X, values=x) for x in (jnp.broadcast_to(X[:, :1], X.shape), X))
+    np.testing.assert_allclose(first, jnp.broadcast_to(first[:, :1], first.shape), rtol=1e-5, atol=1e-6)
+    assert not jnp.allclose(second, attention.apply(variables, X, X), atol=1e-4)
+    np.testing.assert_array_equal(attention.apply(variables, X, X, values=X), attention.apply(variables, X))
+
+
 def test_a_full_cache_is_named():
     decoder = Attention(2, causal=True, decode=True)
     variables = decoder.init(jax.random.key(0), X[:, :3])

@@ -39,3 +39,19 @@ def tokens() -> np.ndarray:
 def noise() -> np.ndarray:
     """A number for each of 16 patches of two pictures, by which they are put in order."""
     return np.random.default_rng(16).random((2, 16)).astype(np.float32)
+
+
+def padded() -> tuple[np.ndarray, np.ndarray]:
+    """Two pictures of 101 x 130 numbers, NHWC, the second smaller and zeros beyond; and True inside of them."""
+    mask = np.ones((2, 101, 130), bool)
+    mask[1, 70:], mask[1, :, 97:] = False, False
+    return np.random.default_rng(101).standard_normal((2, 101, 130, 3)).astype(np.float32) * mask[..., None], mask
+
+
+def objects() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Of each of two pictures classes below 5 and boxes: centre, width and height, 0-1."""
+    draws = np.random.default_rng(5)
+    return [
+        (draws.integers(0, 5, n), np.concatenate([draws.uniform(0.3, 0.7, (n, 2)), draws.uniform(0.1, 0.5, (n, 2))], 1).astype(np.float32))
+        for n in (4, 2)
+    ]

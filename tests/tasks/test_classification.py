@@ -117,11 +117,11 @@ def test_decode_and_fields():
     assert classification.decode({"logits": LOGITS[:, :3]})["top"].shape == (16, 3)
     np.testing.assert_allclose(multilabel.decode({"logits": LOGITS})["probability"], jax.nn.sigmoid(LOGITS))
     assert classification.fields(info("cat", "dog")) == {"num_classes": 2} == multilabel.fields(info("cat", "dog"))
-    assert classification.host_metrics(info("cat", "dog")) is None
+    assert classification.host_metrics(types.SimpleNamespace(info=info("cat", "dog"))) is None
 
 
 def test_multilabel_host_metrics_take_what_decode_gives():
-    metric = multilabel.host_metrics(info(*"abcdefgh"))
+    metric = multilabel.host_metrics(types.SimpleNamespace(info=info(*"abcdefgh")))
     metric.update(jax.tree.map(np.asarray, MULTI), jax.tree.map(np.asarray, multilabel.decode({"logits": LOGITS})))
     assert 0 < metric.result()["mAP"] < 1
 

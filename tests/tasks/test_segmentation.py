@@ -147,7 +147,7 @@ def test_impossible_settings(weights):
 def test_host_metrics_take_what_decode_gives():
     decoded = jax.tree.map(np.asarray, segmentation.decode({"logits": LOGITS}))
     assert decoded["prediction"].dtype == np.uint8 and decoded["prediction"].shape == (B, H, W)
-    metric = segmentation.host_metrics(INFO)
+    metric = segmentation.host_metrics(types.SimpleNamespace(info=INFO))
     metric.update(jax.tree.map(np.asarray, BATCH), decoded)
     assert metric.result()["pixel_acc"] == pytest.approx(mean(loss_of(LOGITS, BATCH)["pixel_acc"]))
     assert segmentation.fields(INFO) == {"num_classes": 4} and set(segmentation.inputs(BATCH, None, INFO)) == {"image"}
@@ -221,7 +221,7 @@ def test_colours_of_any_number_of_classes_are_distinct():
     [
         ({"image": {"crop_fraction": 0.5}}, "those with label maps are seen whole"),
         ({"data": {"cache": "device"}}, "set it to 'none'"),
-        ({"augment": {"crop": "pad"}}, "for labels of whole pictures"),
+        ({"augment": {"crop": "pad"}}, "is not for pictures with label maps"),
         ({"model": {"name": "resnet", "variant": 8}}, "the network gives logits of"),
         ({"train": {"monitor": "val/IoU/horse"}}, "'val/IoU/horse' is not measured; have: .*val/IoU/shape 1"),
     ],

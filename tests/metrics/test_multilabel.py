@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from cvjax.metrics.average_precision import MultilabelScores, average_precision
+from cvjax.metrics.multilabel import MultilabelScores, average_precision
 
 RNG = np.random.default_rng(0)
 TARGETS = (RNG.random((200, 6)) < [0.5, 0.1, 0.02, 0.9, 0.3, 0.0]).astype(np.float32)

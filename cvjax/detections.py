@@ -1,0 +1,33 @@
+"""The detections of a run as COCO's files, which any tool of the field reads: the results, and the objects they are scored against."""
+
+from pathlib import Path
+
+import numpy as np
+
+from cvjax.data._coco_json import Category, Dataset, Picture, Results, write_results, write_truth
+from cvjax.data._source import Info, Source
+from cvjax.metrics.detection import found
+
+
+def write(folder: Path, name: str, rows: dict[str, np.ndarray], source: Source) -> None:
+    """Writes <name>.json and <name>_truth.json: what was detected in the pictures of `rows`, in the set's own numbers, and what is in them.
+
+    `launch.py score --truth=<name>_truth.json --results=<name>.json` gives the numbers of the run.
+    """
+    assert source.truth is not None  # what makes it a source of detection
+    objects = {int(i): source.truth(int(i)) for i in rows["index"]}
+    sizes = dict(zip(rows["index"].tolist(), rows["original_size"].tolist(), strict=True))
+    numbers, ids = {i: one.image if one.image is not None else i + 1 for i, one in objects.items()}, category_ids(source.info)
+    detected = found(rows)
+    image = np.array([numbers[i] for i in detected.image.tolist()], np.int64)
+    write_results(folder / f"{name}.json", Results(image, ids[detected.category], detected.score, detected.boxes))
+    groups = source.info.groups or source.info.classes
+    categories = {int(k): Category(*pair) for k, pair in zip(ids, zip(source.info.classes, groups, strict=True), strict=True)}
+    images = {numbers[i]: Picture(Path(source.name(i)).name, *size) for i, size in sizes.items()}
+    of_image = {numbers[i]: one._replace(classes=ids[one.classes]) for i, one in objects.items()}
+    write_truth(folder / f"{name}_truth.json", Dataset(images, categories, of_image))
+
+
+def category_ids(info: Info) -> np.ndarray:
+    """The set's own number of each class."""
+    return np.array(info.original_ids or range(len(info.classes)), np.int64)
