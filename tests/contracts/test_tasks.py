@@ -21,9 +21,9 @@ def setting(task, batch_size=16):
         return e, state, next(batches)
 
 
-def terms_of(e, state, batch, params=None):
+def terms_of(e, state, batch):
     """Loss terms of a batch on one device, without the loop."""
-    variables = {"params": state.params if params is None else params, "batch_stats": state.stats}
+    variables = {"params": state.params, "batch_stats": state.stats}
 
     @jax.jit
     def terms(batch):
