@@ -83,7 +83,7 @@ def _turn(costs: Float[Array, "n r"], valid: Bool[Array, "n"], usable: Bool[Arra
     numbers = jnp.arange(r)
     row = costs[s.here] - s.price
     way = row + jnp.where(s.via < 0, 0, s.distance[s.via] - row[s.via])
-    closer = usable & ~s.closed & ~s.ending & (way < s.distance)
+    closer = ~s.closed & ~s.ending & (way < s.distance)
     distance, before = jnp.where(closer, way, s.distance), jnp.where(closer, s.here, s.before)
     nearest = jnp.where(usable & ~s.closed, distance, jnp.inf).argmin().astype(jnp.int32)
     here = s.target[nearest]

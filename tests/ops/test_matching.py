@@ -87,6 +87,14 @@ def test_costs_that_are_no_numbers_are_taken_last(odd):
         assert all(sorted(row) == list(range(12)) for row in query)
 
 
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_one_that_is_no_number_is_dearer_than_all_others_together(odd):
+    cost = np.full((6, 6), 9, np.float32)
+    cost[np.arange(5), np.arange(5)] = 0
+    cost[5, 5] = odd  # with the zeros it would be nearly free; the way around it costs 18
+    assert total(cost, np.asarray(compiled(cost[None], np.ones((1, 6), bool)))[0], np.ones(6, bool)) == 18
+
+
 def test_nothing_to_match():
     assert assign(jnp.zeros((3, 4, 0)), jnp.zeros((3, 0), bool)).shape == (3, 0)
     assert (assign(jnp.zeros((3, 0, 2)), jnp.ones((3, 2), bool)) == -1).all()
