@@ -157,11 +157,16 @@ def by_hand(logits, boxes, batch, no_object=0.1):
     return nats / weights, distance / objects, overlap / objects
 
 
+@pytest.mark.parametrize("spread", [1.0, 0.01])
 @pytest.mark.parametrize("last", [True, False])
-def test_the_loss_is_the_papers(last):
-    """All matchings of six queries tried; three pictures, one without objects, and perhaps one that pads the batch."""
+def test_the_loss_is_the_papers(last, spread):
+    """All matchings of six queries tried; three pictures, one without objects, and perhaps one that pads the batch.
+
+    Where boxes are spread they decide on the matching; where all are about the same, classes do.
+    """
     rng = np.random.default_rng(0)
     outputs, batch = outputs_of(rng), batch_of(rng)
+    outputs |= {name: 0.5 + spread * (outputs[name] - 0.5) for name in ("boxes", "auxiliary_boxes")}
     batch["valid"] = jnp.array([True, True, last])
     terms = jax.jit(detr.loss)(outputs, batch)
     early = outputs["auxiliary_logits"].swapaxes(0, 1), outputs["auxiliary_boxes"].swapaxes(0, 1)
