@@ -13,12 +13,12 @@ from cvjax.config import args, experiment, overfit, smoke
 
 
 def get_config(arg=""):
-    a = args(arg, size=96, difficulty=0.3, steps=12_000, smoke=False, overfit=False)
+    a = args(arg, size=96, difficulty=0.3, steps=4000, smoke=False, overfit=False)
     config = experiment(
         seed=0,
         task=dict(name="detection", box=5.0, giou=2.0, no_object=0.1, auxiliary=True),
         model=dict(name="detr", variant="small", dropout=0.0),
-        data=dict(name="shapes", size=a.size, difficulty=a.difficulty, num_examples=400_000, train="train", val="val[:500]", batch_size=32),
+        data=dict(name="shapes", size=a.size, difficulty=a.difficulty, num_examples=200_000, train="train", val="val[:500]", batch_size=32),
         image=dict(size=a.size),
         augment=dict(),
         optim=dict(name="adamw", lr=5e-4, weight_decay=1e-4, schedule="cosine", warmup="500 steps", clip=0.1),
