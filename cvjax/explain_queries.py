@@ -54,7 +54,7 @@ def _panel(e: Experiment, image: np.ndarray, canvas: tuple[int, int], heat: np.n
     shown = overlay(view, _cut(heat, canvas, view.shape[:2]), None)
     box = row["detected_boxes"][query] * np.array([view.shape[1], view.shape[0]] * 2)
     kind, score = int(row["detected_classes"][query]), float(row["detected_scores"][query])
-    words = f"{e.info.classes[kind]}\t{100 * score:.0f} %\nquery {query + 1}, at most {heat.max() * heat.size:.1f} x even"
+    words = f"{e.info.classes[kind]}\t{100 * score:.0f} %\nquery {query + 1}, {heat.max() * heat.size:.1f} x even"
     return words, frames.boxed(shown, box[None], np.array([kind]))
 
 
