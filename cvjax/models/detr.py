@@ -107,7 +107,7 @@ class Model(nn.Module):
             out["stage4"]
         )
         b, h, w, c = x.shape
-        inside = shrunk(inputs["mask"], h, w) if "mask" in inputs else None
+        inside = shrunk(jnp.asarray(inputs["mask"]), h, w) if "mask" in inputs else None
         places = self._places(inside, x, net.temperature)
         memory, keys, mask = self._encoded(net, x.reshape(b, h * w, c), places, inside, train)
         layers = self._decoded(net, memory, keys, mask, train)
