@@ -218,13 +218,24 @@ def _answers(task: ModuleType, model_file: ModuleType, settings: dict) -> tuple[
 
 
 def _check_outputs(e: Experiment, outputs: dict) -> None:
+    file = f"{e.model_file.__name__.replace('.', '/')}.py"
+    if e.info.task == "detection":
+        _check_room(e, file, outputs["boxes"].shape[1])
     if e.task.NEEDS:
         return  # what the model's own loss is made for
-    file = f"{e.model_file.__name__.replace('.', '/')}.py"
     if "num_classes" in e.fields and "logits" not in outputs:
         raise UserError(f"{file} returns {', '.join(outputs)}, but no 'logits'")
     if "num_classes" in e.fields and outputs["logits"].shape[-1] != e.fields["num_classes"]:
         raise UserError(f"{file} returns {outputs['logits'].shape[-1]} logits for {e.fields['num_classes']} classes; use num_classes")
+
+
+def _check_room(e: Experiment, file: str, answers: int) -> None:
+    """Raises UserError where a picture can have more objects than the network has answers, so that some would never be learned."""
+    most = 4 * e.info.most_objects if e.augment.mosaic else e.info.most_objects
+    if answers < most:
+        full = "a mosaic of the fullest pictures has" if e.augment.mosaic else "the fullest picture has"
+        mend = "raise config.model.queries" + " or set config.augment.mosaic=0.0" * bool(e.augment.mosaic)
+        raise UserError(f"{file} answers with {answers} boxes a picture, and {full} {most} objects; {mend}")
 
 
 def _pixels(settings: dict, info: Info) -> Pixels | None:

@@ -10,9 +10,9 @@ from cvjax.metrics.detection import found
 
 
 def write(folder: Path, name: str, rows: dict[str, np.ndarray], source: Source) -> None:
-    """Writes <name>.json and <name>_truth.json: what was detected in the pictures of `rows`, in the set's own numbers, and what is in them.
+    """Writes <name>_detections.json and <name>_truth.json: what was detected in the pictures of `rows`, in the set's own numbers, and what is in them.
 
-    `launch.py score --truth=<name>_truth.json --results=<name>.json` gives the numbers of the run.
+    `launch.py score --truth=<name>_truth.json --results=<name>_detections.json` gives the numbers of the run.
     """
     assert source.truth is not None  # what makes it a source of detection
     objects = {int(i): source.truth(int(i)) for i in rows["index"]}
@@ -20,7 +20,7 @@ def write(folder: Path, name: str, rows: dict[str, np.ndarray], source: Source) 
     numbers, ids = {i: one.image if one.image is not None else i + 1 for i, one in objects.items()}, category_ids(source.info)
     detected = found(rows)
     image = np.array([numbers[i] for i in detected.image.tolist()], np.int64)
-    write_results(folder / f"{name}.json", Results(image, ids[detected.category], detected.score, detected.boxes))
+    write_results(folder / f"{name}_detections.json", Results(image, ids[detected.category], detected.score, detected.boxes))
     groups = source.info.groups or source.info.classes
     categories = {int(k): Category(*pair) for k, pair in zip(ids, zip(source.info.classes, groups, strict=True), strict=True)}
     images = {numbers[i]: Picture(Path(source.name(i)).name, *size) for i, size in sizes.items()}

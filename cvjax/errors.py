@@ -13,7 +13,7 @@ class UserError(ValueError):
 
 
 class TrainingFailed(RuntimeError):
-    """Training cannot go on: a loss that is not finite."""
+    """Training cannot go on: a loss, or what is measured, is not finite."""
 
     exit_code = 1
 

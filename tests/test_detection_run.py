@@ -11,9 +11,10 @@ from cvjax import config as configs
 from cvjax import explain, explain_queries, looks, predict, report, step
 from cvjax.build import build, initial_state
 from cvjax.data import shapes
-from cvjax.errors import UserError
+from cvjax.errors import TrainingFailed, UserError
 from cvjax.schema import assign
 from cvjax.score import score
+from cvjax.tasks import detection
 from cvjax.train import train
 from tiny import tiny
 
@@ -48,7 +49,7 @@ def final(run):
 
 def test_results_file_scores_what_the_run_was_measured_at(run, capsys):
     """In pixels of the pictures as they are, though the network saw them smaller."""
-    text = score(run / "eval" / "val_truth.json", run / "eval" / "val.json", "bbox")
+    text = score(run / "eval" / "val_truth.json", run / "eval" / "val_detections.json", "bbox")
     told, measured = json.loads(text.splitlines()[-1]), final(run)
     for name, value in told.items():
         assert measured.get(f"val/coco/{name}", -1) == pytest.approx(value, abs=1e-12), name
@@ -109,6 +110,10 @@ def test_places_of_a_map_are_told_from_the_canvas(canvas, n, expected):
 
 
 def test_report_shows_curves_mistakes_and_confusions(run):
+    """Of the run's last evaluation and of others."""
+    measured = predict.evaluate_run(configs.read(run), run, "val", "latest")
+    told = score(run / "eval" / "val_latest_truth.json", run / "eval" / "val_latest_detections.json", "bbox").splitlines()[-1]
+    assert json.loads(told)["AP50"] == pytest.approx(measured["val/coco/AP50"], abs=1e-12)
     page = report.report([run], out=None).read_text()
     for words in ("Precision and recall (validation)", "Confusions (validation)", "localisation", "background", "AP50"):
         assert words in page
@@ -152,6 +157,8 @@ def test_a_task_that_needs_a_loss_says_which_model_has_none():
         ([("task.giou", "-1.0")], "config.task: detr: loss.giou is -1.0; a weight of at least 0"),
         ([("task.gio", "1.0")], "did you mean 'giou'"),
         ([("model.position", "cosine")], "no position 'cosine'"),
+        ([("model.queries", "4")], "models/detr.py answers with 4 boxes a picture, and the fullest picture has 5 objects; raise"),
+        ([("augment.mosaic", "0.5")], "a mosaic of the fullest pictures has 20 objects; raise config.model.queries or set"),
     ],
 )
 def test_settings_that_do_not_fit_boxes_are_told(settings, told):
@@ -159,6 +166,15 @@ def test_settings_that_do_not_fit_boxes_are_told(settings, told):
         e = build(assign(small(), settings))
         state, _, _ = initial_state(e)
         jax.eval_shape(step.evaluation(e, e.decode), state, next_batch(e))
+
+
+def test_answers_that_are_not_finite_end_a_run_in_words(tmp_path):
+    """And nothing is written that no tool reads."""
+    with pytest.raises(TrainingFailed, match="boxes or scores of record 0 are not finite: it has diverged; lower config.optim.lr"):
+        train(assign(without(small()), [("optim.lr", "1e30"), ("train.eval_every", "1 steps")]), tmp_path / "run")
+    row = {"detected_boxes": np.full((5, 4), np.nan), "detected_scores": np.ones(5), "detected_classes": np.zeros(5, int)}
+    with pytest.raises(UserError, match="take another --checkpoint"):
+        detection.describe(row, None)
 
 
 def next_batch(e):

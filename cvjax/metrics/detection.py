@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cvjax.errors import TrainingFailed
 from cvjax.metrics import voc
 from cvjax.metrics._matching import box_iou
 from cvjax.metrics.average_precision import NAMES, Detections, Truths, evaluate
@@ -33,10 +34,18 @@ class DetectionScores:
         self._rows: list[dict[str, np.ndarray]] = []
 
     def update(self, batch: dict, decoded: dict) -> None:
-        """Adds the valid rows: `index` and `original_size` (height, width) of the batch, `detected_...` of what was decoded."""
+        """Adds the valid rows: `index` and `original_size` (height, width) of the batch, `detected_...` of what was decoded.
+
+        Raises TrainingFailed for answers that are not finite, which no file of results can hold.
+        """
         valid = np.asarray(batch["valid"], bool)
         both = {**batch, **decoded}
-        self._rows.append({name: np.asarray(both[name])[valid] for name in NEEDED})
+        row = {name: np.asarray(both[name])[valid] for name in NEEDED}
+        answers = np.concatenate([row["detected_boxes"], row["detected_scores"][..., None]], -1)
+        if len(odd := row["index"][~np.isfinite(answers).all((1, 2))]):
+            where = self.source.name(int(odd[0]))
+            raise TrainingFailed(f"the network's boxes or scores of {where} are not finite: it has diverged; lower config.optim.lr")
+        self._rows.append(row)
 
     def result(self) -> dict[str, float]:
         """Values 0-1. A number that nothing was there to measure by (no small object, no object of a class) is left out; AP then is NaN."""

@@ -1,8 +1,8 @@
 """Average precision by the rules of PASCAL VOC (Everingham et al. 2010, section 4.2), as py-faster-rcnn's voc_eval counts. NumPy only.
 
-Boxes end with a pixel, so that a width is x2 - x1 + 1; in the columns, w = x2 - x1. An IoU must be above 0.5. A detection looks at one
-object, the one of its picture and class with the highest IoU: it is wrong where another found that before, and counts as nothing where
-that is difficult.
+Its boxes end with a pixel and are x2 - x1 + 1 wide; here they are continuous like all others, so that w is that width already (see
+`ops.boxes.from_voc`). An IoU must be above 0.5. A detection looks at one object, the one of its picture and class with the highest IoU: it
+is wrong where another found that before, and counts as nothing where that is difficult.
 
 n detections of a class, best first · K categories
 """
@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from cvjax.metrics import _matching
-from cvjax.metrics._matching import Groups
 from cvjax.metrics.average_precision import Detections, Truths
 
 LEAST_IOU = 0.5
@@ -38,11 +37,7 @@ def curve(truths: Truths, detections: Detections, category: int) -> tuple[np.nda
     rows = rows[np.argsort(-np.asarray(detections.score)[rows], kind="stable")]
     by_image = np.argsort(detections.image[rows], kind="stable")
     found, boxes = np.asarray(detections.boxes, np.float64)[rows[by_image]], truths.boxes[true]
-
-    def overlaps(groups: Groups) -> np.ndarray:
-        detection, truth = groups.pairs()
-        return _iou(found[detection], boxes[truth])
-
+    overlaps = _matching.box_overlaps(found, boxes, np.zeros(len(boxes), bool))
     pairs = _matching.overlapping(detections.image[rows[by_image]], truths.image[true], overlaps, LEAST_IOU)
     order = np.lexsort((pairs.truth, -pairs.iou, pairs.detection))
     order = order[np.diff(pairs.detection[order], prepend=-1) > 0]  # the best object of each detection, of equals the first
@@ -73,13 +68,3 @@ def average(recall: np.ndarray, precision: np.ndarray, eleven_points: bool = Fal
     precision = np.maximum.accumulate(precision[::-1])[::-1]
     steps = np.flatnonzero(np.diff(recall))
     return float(np.sum((recall[steps + 1] - recall[steps]) * precision[steps + 1]))
-
-
-def _iou(found: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """IoU of pairs, p 4 x y w h with w = x2 - x1, whose last pixels count."""
-    x, y, w, h = found.T
-    left, top, width, height = true.T
-    across = np.maximum(np.minimum(x + w, left + width) - np.maximum(x, left) + 1, 0)
-    down = np.maximum(np.minimum(y + h, top + height) - np.maximum(y, top) + 1, 0)
-    shared = across * down
-    return shared / ((w + 1) * (h + 1) + (width + 1) * (height + 1) - shared)

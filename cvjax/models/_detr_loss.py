@@ -56,7 +56,7 @@ def loss(
     weight = jnp.where(batch["valid"][:, None, None], weight, 0.0)
     nats = jnp.where(weight > 0, weight * losses.softmax_cross_entropy(logits, target), 0.0).sum((0, 2))
     apart = _apart(answers, true, pairs)
-    objects = valid.sum(dtype=jnp.float32)
+    objects = pairs[:, -1].sum(dtype=jnp.float32)  # those that have a query, of every layer as many
 
     terms = {"class": (nats, weight[:, -1].sum(), 1.0), "box": (apart[0], objects, box), "giou": (apart[1], objects, giou)}
     found_terms: dict[str, Sum] = {f"{name}_loss": (sums[-1], count, by) for name, (sums, count, by) in terms.items()}

@@ -1,4 +1,4 @@
-"""How a detector errs, out of `eval/<split>.json` and the objects beside it: precision against recall, kinds of mistakes, confusions.
+"""How a detector errs, out of `eval/<split>_detections.json` and the objects beside it: precision against recall, kinds of mistakes, confusions.
 
 K classes
 """
@@ -14,7 +14,7 @@ from cvjax.metrics.average_precision import RECALLS, THRESHOLDS, Detections, Eva
 from cvjax.reporting import confusion, figures, page, words
 
 SURE = 0.5  # score from which a detection counts as said, in the confusion matrix
-BESIDE = "_truth"  # <split>_truth.json holds the objects of the pictures of <split>.json
+BESIDE = "_truth"  # <split>_truth.json holds the objects of the pictures of <split>_detections.json
 
 
 def sections(workdir: Path, named: Callable[[str], str]) -> list[page.Markup]:
@@ -26,7 +26,7 @@ def sections(workdir: Path, named: Callable[[str], str]) -> list[page.Markup]:
     for truth_file in sorted((workdir / "eval").glob(f"*{BESIDE}.json")):
         split = truth_file.stem.removesuffix(BESIDE)
         truth = read_truth(truth_file)
-        results = read_results(truth_file.with_name(f"{split}.json"), truth)
+        results = read_results(truth_file.with_name(f"{split}_detections.json"), truth)
         assert results.boxes is not None  # as `cvjax.detections` writes them
         detections = Detections(results.image, results.category, results.score, results.boxes)
         found += _sections(named(split), truth, Truths.of(truth.objects), detections)

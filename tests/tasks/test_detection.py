@@ -43,7 +43,7 @@ def test_boxes_are_drawn_and_told_in_pixels_of_the_picture_the_surest_first():
 
 def test_caption_says_what_is_there_and_how_well_it_was_read():
     text, score = detection.caption(row(), INFO)
-    assert score == pytest.approx(0.5) and text.startswith("AP50\t50 %") and "of 2 objects: 2 dog" in text
+    assert score == pytest.approx(0.5) and text.startswith("AP50\t50 %") and "of 2: 2 dog" in text
     assert detection.caption(row(truth=False), INFO) == ("2 dog", None)
     nothing = row(truth=False) | {"detected_scores": np.zeros(3, np.float32)}
     assert detection.caption(nothing, INFO) == ("nothing found", None)
