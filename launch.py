@@ -71,7 +71,8 @@ flags.DEFINE_string("split", "val", "Which split of config.data eval measures: t
 flags.DEFINE_string(
     "out",
     None,
-    "Where predict and explain draw, report writes its page (all in the workdir when not given), and describe --all what it found.",
+    "Where predict and explain draw, report writes its page (all in the workdir when not given), describe --all what it found, and eval "
+    "of weights keeps what they say.",
 )
 
 

@@ -233,9 +233,9 @@ def _check_room(e: Experiment, file: str, answers: int) -> None:
     """Raises UserError where a picture can have more objects than the network has answers, so that some would never be learned."""
     most = 4 * e.info.most_objects if e.augment.mosaic else e.info.most_objects
     if answers < most:
-        full = "a mosaic of the fullest pictures has" if e.augment.mosaic else "the fullest picture has"
+        one = "a mosaic" if e.augment.mosaic else "one"
         mend = "raise config.model.queries" + " or set config.augment.mosaic=0.0" * bool(e.augment.mosaic)
-        raise UserError(f"{file} answers with {answers} boxes a picture, and {full} {most} objects; {mend}")
+        raise UserError(f"{file} answers with {answers} boxes a picture, and {one} may have {most} objects; {mend}")
 
 
 def _pixels(settings: dict, info: Info) -> Pixels | None:

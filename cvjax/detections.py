@@ -10,8 +10,9 @@ from cvjax.metrics.detection import found
 
 
 def write(folder: Path, name: str, rows: dict[str, np.ndarray], source: Source) -> None:
-    """Writes <name>_detections.json and <name>_truth.json: what was detected in the pictures of `rows`, in the set's own numbers, and what is in them.
+    """Writes <name>_detections.json and <name>_truth.json: what was detected in the pictures of `rows`, and what is in them.
 
+    Both in the set's own numbers;
     `launch.py score --truth=<name>_truth.json --results=<name>_detections.json` gives the numbers of the run.
     """
     assert source.truth is not None  # what makes it a source of detection

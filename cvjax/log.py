@@ -19,7 +19,7 @@ import jax
 from cvjax.reporting.words import in_detail
 
 PERCENT = ("top1", "top5", "mAP", "f1", "accuracy", "mIoU", "fwIoU", "pixel_acc", "mean_acc", "boundary_F1", "AP", "AR")
-EARLY = 200  # steps: before the half of that every detector finds one box over and over
+EARLY = 100, 2000  # steps, at least and at most: in the first half of a run every detector may find one box over and over
 SAME = 0.8  # mean IoU of the surest detections of different objects, above which they are one box
 
 
@@ -78,7 +78,7 @@ class Log:
     def __init__(self, workdir: Path, *, total_steps: int, start_step: int, steps_per_epoch: int):
         self.main = jax.process_index() == 0
         self.total, self.start, self.steps_per_epoch = total_steps, start_step, steps_per_epoch
-        self._warned = False
+        self._warned: set[str] = set()
         if self.main:
             import tensorboardX
 
@@ -104,15 +104,18 @@ class Log:
         if not self.main:
             return
         epoch = round(step / self.steps_per_epoch, 4)
-        if (told := unfinished(values)) and not self._warned:
-            self._warned = True
-            self.say(f"warning: step {step}: {told}; said once, measured in every step")
-        if self.total <= 2 * step >= EARLY and (told := collapsed(values)):  # at the beginning every detector is like this
-            self.say(f"warning: step {step}: {told}")
+        self._warn("unfinished", step, unfinished(values))
+        if step >= max(EARLY[0], min(EARLY[1], self.total / 2)):
+            self._warn("collapsed", step, collapsed(values))
         self._lines.write(json.dumps({"step": step, "epoch": epoch, **values}) + "\n")
         for name, value in values.items():
             if math.isfinite(value):
                 self._board.add_scalar(name, value, step)
+
+    def _warn(self, kind: str, step: int, told: str) -> None:
+        if told and kind not in self._warned:
+            self._warned.add(kind)
+            self.say(f"warning: step {step}: {told}; said once, measured to the end")
 
     def progress(self, step: int, values: dict[str, float]) -> None:
         """Moves the bar to `step` and shows a few of the values; makes the files complete up to here."""

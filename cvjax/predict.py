@@ -43,14 +43,19 @@ def evaluate_run(config: ConfigDict, folder: Path, split: str, which: str) -> di
     return values
 
 
-def evaluate_weights(config: ConfigDict, split: str) -> dict[str, float]:
-    """Measures weights that no run here has made, those of `config.init`, on one split; writes nothing."""
+def evaluate_weights(config: ConfigDict, split: str, out: Path | None = None) -> dict[str, float]:
+    """Measures weights that no run here has made, those of `config.init`, on one split; keeps what they say in `out`/eval, if given."""
     if not config.init:
         raise UserError("eval of a config needs weights: --init=torchvision:FILE or --init=RUN; or measure a run: --workdir=RUN")
     e = build(config, only=tuple(dict.fromkeys(("train", split))))
     if split not in e.splits:
         raise UserError(f"config.data.{split} is not set")
-    values, _ = Evaluator(e)(initial_state(e, complete=True)[0], split)
+    if out and (out / "eval").exists():
+        raise UserError(f"--out={out} holds an evaluation already, {out / 'eval'}; name another folder")
+    values, rows = Evaluator(e)(initial_state(e, complete=True)[0], split)
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        workdir.keep_predictions(out, e, split, rows)
     print(f"{config.init}, {len(e.splits[split])} examples. {summary(values)}")
     return values
 

@@ -44,8 +44,10 @@ def eval(flags: Any, words: list[str], assignments: Assignments) -> None:
         _wake()
         from cvjax import predict
 
-        predict.evaluate_weights(config, flags.split)
+        predict.evaluate_weights(config, flags.split, Path(flags.out) if flags.out else None)
         return
+    if flags.out:
+        raise UserError("eval of a run writes into the run, RUN/eval and RUN/images; --out is for weights (--config with --init)")
     workdir, config = _run(flags, "eval", assignments)
     from cvjax import predict
 
@@ -227,7 +229,7 @@ def status(flags: Any, words: list[str], assignments: Assignments) -> None:
 # Verb: what does it, and the flags that it takes.
 VERBS = {
     "train": (train, ("config", "workdir", "rerun", "init", "probe")),
-    "eval": (eval, ("config", "workdir", "init", "checkpoint", "split")),
+    "eval": (eval, ("config", "workdir", "init", "checkpoint", "split", "out")),
     "predict": (predict, ("workdir", "checkpoint", "out")),
     "generate": (generate, ("workdir", "checkpoint", "prompt", "length", "temperature", "seed")),
     "explain": (explain, ("workdir", "method", "checkpoint", "out")),

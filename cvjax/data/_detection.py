@@ -131,6 +131,9 @@ def _usable(pictures: Sequence[Picture], refuse: bool) -> np.ndarray:
         if refuse:
             raise UserError(f"{told}; mend the annotations, or set data.faulty='drop' to leave such objects out")
         print(f"cvjax: warning: {told}; left out of what is learned from (data.faulty)", file=sys.stderr, flush=True)
+    if pictures and not kept.any():
+        told = f"none of the {len(pictures):,} pictures has an object, first {pictures[0].file}; are these its annotations?"
+        print(f"cvjax: warning: {told}", file=sys.stderr, flush=True)
     return np.bincount(of[kept], minlength=len(pictures))
 
 

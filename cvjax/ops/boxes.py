@@ -6,7 +6,8 @@ one image or of each of several: its leading axes are then the first ones of the
 
 All take NumPy or JAX arrays of float32 or float64 and keep the kind and the type; the file itself does not import jax, for workers that
 read data import it. Measures of two boxes (iou, giou, diou, ciou) compare `a` and `b` one by one, their leading axes broadcast; `pairwise`
-compares each with each. A box without area (padding) gives no NaN and gets no gradient, nor does what it is compared with.
+compares each with each. A box without area (padding) gives no NaN and gets no gradient, nor does what it is compared with; ranges are of
+boxes whose corners are the right way round.
 
 *b any leading axes · n m numbers of boxes
 """

@@ -1,4 +1,4 @@
-"""How a detector errs, out of `eval/<split>_detections.json` and the objects beside it: precision against recall, kinds of mistakes, confusions.
+"""How a detector errs, out of `eval/<split>_detections.json` and the objects beside it: curves, kinds of mistakes, confusions.
 
 K classes
 """
