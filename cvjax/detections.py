@@ -12,8 +12,7 @@ from cvjax.metrics.detection import found
 def write(folder: Path, name: str, rows: dict[str, np.ndarray], source: Source) -> None:
     """Writes <name>_detections.json and <name>_truth.json: what was detected in the pictures of `rows`, and what is in them.
 
-    Both in the set's own numbers;
-    `launch.py score --truth=<name>_truth.json --results=<name>_detections.json` gives the numbers of the run.
+    Both are in the set's own numbers. `launch.py score --truth=<name>_truth.json --results=<name>_detections.json` gives those of the run.
     """
     assert source.truth is not None  # what makes it a source of detection
     objects = {int(i): source.truth(int(i)) for i in rows["index"]}
