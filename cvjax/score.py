@@ -10,8 +10,8 @@ import numpy as np
 
 from cvjax.data import _coco_json
 from cvjax.data._coco_json import Dataset, Results
+from cvjax.data._segmentations import run_lengths
 from cvjax.errors import UserError
-from cvjax.metrics import _matching
 from cvjax.metrics.average_precision import Detections, Evaluation, Truths, evaluate
 from cvjax.reporting.words import MISSING, aligned
 
@@ -81,7 +81,7 @@ def _run_lengths(segmentations: Sequence[Any], image: np.ndarray, truth: Dataset
         if problem := _coco_json.fault(segmentation, *size):
             name = f"entry {row}" if ids is None else f"annotation {ids[row]}"
             raise UserError(f"{file}: {name} {problem}; write its 'segmentation' as COCO does, or score with --iou=bbox")
-        found.append(_matching.run_lengths(segmentation, *size))
+        found.append(run_lengths(segmentation, size))
     return found
 
 

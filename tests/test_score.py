@@ -94,9 +94,9 @@ def test_masks(tmp_path):
 
 
 def _text(polygons):
-    from cvjax.metrics._matching import run_lengths
+    from cvjax.data._segmentations import run_lengths
 
-    return run_lengths(polygons, 100, 120)["counts"].decode()
+    return run_lengths(polygons, (100, 120))["counts"].decode()
 
 
 def test_number_0_is_told(tmp_path, capsys):

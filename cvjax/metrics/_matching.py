@@ -159,7 +159,7 @@ def box_overlaps(found: np.ndarray, true: np.ndarray, crowd: np.ndarray) -> Call
 
 
 def mask_overlaps(found: Sequence[Any], true: Sequence[Any], crowd: np.ndarray) -> Callable[[Groups], np.ndarray]:
-    """The same for masks, as `run_lengths` gives them."""
+    """The same for masks, as the compressed run lengths that pycocotools.mask works on."""
     from pycocotools import mask
 
     def overlaps(groups: Groups) -> np.ndarray:
@@ -170,12 +170,3 @@ def mask_overlaps(found: Sequence[Any], true: Sequence[Any], crowd: np.ndarray) 
         return np.concatenate([np.zeros(0), *of_group])
 
     return overlaps
-
-
-def run_lengths(segmentation: Any, height: int, width: int) -> dict[str, Any]:
-    """Polygons or run lengths as COCO writes them, as the compressed run lengths that pycocotools.mask works on (its annToRLE)."""
-    from pycocotools import mask
-
-    if isinstance(segmentation, list):
-        return mask.merge(mask.frPyObjects(segmentation, height, width))
-    return mask.frPyObjects(segmentation, height, width) if isinstance(segmentation["counts"], list) else segmentation

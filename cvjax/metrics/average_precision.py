@@ -33,7 +33,7 @@ class Truths(NamedTuple):
         crowd: bool n.
         ids: n, numbers of the annotations. COCOeval never counts number 0 as found, and nor do we.
         difficult: bool n, which VOC's rules look at; COCO's do not.
-        masks: n run lengths (`_matching.run_lengths`), for masks.
+        masks: n compressed run lengths, as pycocotools.mask works on, for masks.
     """
 
     image: np.ndarray

@@ -8,7 +8,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from cvjax.metrics import _matching
+from cvjax.data._segmentations import run_lengths
 from cvjax.metrics.average_precision import Detections, Truths
 
 
@@ -111,7 +111,7 @@ def columns(truth, results, masks=False):
     sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
     objects = truth["annotations"]
     a, d = ({name: [x.get(name, 0) for x in rows] for name in NAMES} for rows in (objects, results))
-    runs = [[_matching.run_lengths(x["segmentation"], *sizes[x["image_id"]]) for x in rows] if masks else () for rows in (objects, results)]
+    runs = [[run_lengths(x["segmentation"], sizes[x["image_id"]]) for x in rows] if masks else () for rows in (objects, results)]
     crowd = np.array(a["iscrowd"], bool)
     truths = Truths(
         *(np.array(a[name], np.int64) for name in ("image_id", "category_id")),

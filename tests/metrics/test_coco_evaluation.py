@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from coco_worlds import columns, pycocotools, world
 
+from cvjax.data._segmentations import run_lengths
 from cvjax.metrics import _matching
 from cvjax.metrics.average_precision import Detections, Truths, evaluate
 
@@ -115,7 +116,7 @@ def test_photos(dev_data, kind):
             category = x["category_id"] if draw.random() < 0.8 else truth["categories"][draw.integers(len(truth["categories"]))]["id"]
             entry = {"image_id": x["image_id"], "category_id": category, "score": round(float(draw.random()), 1)}
             if kind == "segm":
-                runs = _matching.run_lengths(x["segmentation"], *masks[x["image_id"]])
+                runs = run_lengths(x["segmentation"], masks[x["image_id"]])
                 results.append(entry | {"segmentation": {"size": list(runs["size"]), "counts": runs["counts"].decode()}})
             else:
                 results.append(entry | {"bbox": (np.array(x["bbox"]) * draw.normal(1, 0.05, 4)).tolist()})
