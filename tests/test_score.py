@@ -84,6 +84,12 @@ def test_no_detection_is_no_mistake(tmp_path):
     assert scored(tmp_path, truth(), []) == dict.fromkeys(NAMES, 0.0) | {"APs": -1.0, "APl": -1.0, "ARs": -1.0, "ARl": -1.0}
 
 
+def _text(polygons):
+    from cvjax.data._segmentations import run_lengths
+
+    return run_lengths(polygons, (100, 120))["counts"].decode()
+
+
 def test_masks(tmp_path):
     found = results()
     found[0] |= {"segmentation": {"size": [100, 120], "counts": _text([[10, 20, 40, 20, 10, 60]])}}
@@ -93,10 +99,17 @@ def test_masks(tmp_path):
     assert 0 < box_of_mask["AP"] <= 1
 
 
-def _text(polygons):
-    from cvjax.data._segmentations import run_lengths
+@pytest.mark.parametrize("seed", range(3))
+def test_run_lengths_that_are_cut_off_are_told_from_whole_ones(seed):
+    """pycocotools' own texts are right at any size; cut anywhere, they hang it."""
+    from pycocotools import mask
 
-    return run_lengths(polygons, (100, 120))["counts"].decode()
+    draw = np.random.default_rng(seed)
+    height, width = (int(x) for x in draw.integers(1, 90, 2))
+    pixels = draw.random((height, width)) < (0.02, 0.5, 0.999)[seed]
+    text = mask.encode(np.asfortranarray(pixels.astype(np.uint8)))["counts"].decode()
+    assert _coco_json.fault({"size": [height, width], "counts": text}, height, width) == ""
+    assert all(_coco_json.fault({"size": [height, width], "counts": text[:k]}, height, width) for k in range(len(text)))
 
 
 def test_number_0_is_told(tmp_path, capsys):
@@ -212,6 +225,12 @@ def test_files_that_are_wrong(tmp_path):
         ({"size": [100, 120], "counts": [1, 2]}, "do not add up to the 12000 pixels"),
         ({"size": [100, 120], "counts": "P"}, "cut off"),
         ({"size": [100, 120], "counts": "\u1234"}, "no run lengths"),
+        ({"size": [100, 120], "counts": "o" * 100_000 + "0"}, "no run lengths"),
+        ({"size": [100, 120], "counts": _text([[10, 20, 40, 20, 10, 60]])[:5]}, "do not add up .* may be cut off"),
+        ({"size": [100, 120], "counts": "~~~~"}, "no run lengths"),
+        ({"size": [100, 120], "counts": "O0"}, "do not add up"),
+        ([[10, 20, 40, 60]], "no list"),
+        ([[10, 20, 40, 60], [1, 2, 3, 4, 5, 6]], "no list"),
         ({"size": [100, 120]}, "no 'counts'"),
         ([[1, 2, 3, 4, 5]], "no list"),
         ([[1, 2, 3, 4, 5, NAN]], "no list of numbers"),

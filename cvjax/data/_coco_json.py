@@ -17,6 +17,7 @@ from cvjax.data._objects import Objects
 from cvjax.errors import UserError
 
 FAR = 1e6  # pixels: where pycocotools' whole numbers still hold
+LONGEST = 7  # characters of a compressed run length: pycocotools' whole numbers have 32 bits
 
 
 class Picture(NamedTuple):
@@ -204,20 +205,35 @@ def fault(segmentation: Any, height: int, width: int) -> str:
     for polygon in segmentation:
         if not isinstance(polygon, list) or not all(type(x) in (int, float) and abs(x) < FAR for x in polygon):
             return f"has a polygon that is no list of numbers up to {FAR:g}"
-    sizes = set(map(len, segmentation))
-    # pycocotools takes lists of four numbers for boxes
-    return (
-        ""
-        if sizes == {4} or (min(sizes) >= 6 and not any(x % 2 for x in sizes))
-        else "has a polygon that is no list [x1, y1, x2, y2, x3, y3, ...]"
-    )
+    whole = all(len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in segmentation)
+    return "" if whole else "has a polygon that is no list [x1, y1, x2, y2, x3, y3, ...]"
 
 
 def _fault_of_counts(counts: Any, pixels: int) -> str:
-    if isinstance(counts, list):
-        right = all(type(x) is int and x >= 0 for x in counts) and sum(counts) == pixels
-        return "" if right else f"has run lengths that do not add up to the {pixels} pixels of its picture"
-    if not isinstance(counts, str) or not counts:
+    if not isinstance(counts, list | str) or not counts:
         return "has no 'counts'"
-    numbers = [ord(x) - 48 for x in counts]  # five bits each, and a sixth that says whether the run's length goes on
-    return "" if all(0 <= x < 64 for x in numbers) and not numbers[-1] & 32 else "has 'counts' that are no run lengths, or are cut off"
+    if isinstance(counts, str) and not (counts := _unpacked(counts)):
+        return "has 'counts' that are no run lengths, or are cut off"
+    right = all(type(x) is int and x >= 0 for x in counts) and sum(counts) == pixels
+    return "" if right else f"has run lengths that do not add up to the {pixels} pixels of its picture; they may be cut off"
+
+
+def _unpacked(counts: str) -> list[int]:
+    """Compressed run lengths as numbers, as maskApi.c's rleFrString reads them, or [] for a text that is none.
+
+    A character has five bits of a number, lower ones first, and a sixth that says whether it goes on; the highest of all bits is its sign.
+    From the fourth number on it is the difference to the run length before the last.
+    """
+    bits = np.frombuffer(counts.encode("utf-32-le"), np.uint32).astype(np.int64) - 48
+    last = np.flatnonzero(bits & 32 == 0)  # of each number
+    if ((bits < 0) | (bits > 63)).any() or last[-1:].tolist() != [len(bits) - 1]:
+        return []
+    sizes = np.diff(last, prepend=-1)
+    if sizes.max() > LONGEST:
+        return []
+    first = last - sizes + 1
+    runs = np.add.reduceat((bits & 31) << 5 * (np.arange(len(bits)) - np.repeat(first, sizes)), first)
+    runs -= (bits[last] & 16) << 5 * sizes - 4
+    for start in (1, 2):
+        runs[start::2] = np.cumsum(runs[start::2])
+    return runs.tolist()
