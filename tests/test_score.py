@@ -124,8 +124,15 @@ def test_sparse_files_are_scored(tmp_path):
     content = truth()
     content["images"] = [{"id": 7}]
     content["categories"] = [{"id": 90}, {"id": 2}]
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = float(annotation["iscrowd"])
     found = [results()[0] | {"image_id": 7.0, "score": 1}]
     assert scored(tmp_path, content, found)["AP"] == pytest.approx(1)
+
+
+def test_a_mark_before_the_text_is_no_mistake(tmp_path):
+    """Windows tools begin UTF-8 files with one."""
+    assert scored(tmp_path, "\ufeff" + json.dumps(truth()), results())["AP"] == pytest.approx(1)
 
 
 def entry(number=0, **changes):
@@ -155,6 +162,7 @@ NAN = float("nan")
         (entry(score=10**400), "'score' is beyond"),
         (entry(bbox=[0, 0, NAN, 1]), "'bbox' is not finite"),
         (entry(bbox=[0, 0, float("inf"), 1]), "'bbox' is not finite"),
+        (entry(bbox=[0, 0, 1e308, 1e308]), "'bbox' .* is beyond 1e\\+100 pixels"),
         (entry(bbox=[0, 0, -1, 1]), "negative width or height"),
         (entry(bbox=[0, 0, 1]), "'bbox' is not four numbers"),
         (entry(bbox={"x": 1}), "'bbox' is not four numbers"),
@@ -186,7 +194,9 @@ def test_results_that_are_wrong(tmp_path, change, says):
         ("annotations", entry(area=None), "has no 'area'"),
         ("annotations", entry(bbox=None), "has no 'bbox'"),
         ("annotations", entry(bbox=[1, 2, 3, NAN]), "'bbox' is not finite"),
+        ("annotations", entry(bbox=[1e200, 2, 3, 4]), "'bbox' .* is beyond"),
         ("annotations", entry(iscrowd=2), "'iscrowd' is not 0 or 1"),
+        ("annotations", entry(iscrowd=0.5), "'iscrowd' is not 0 or 1"),
         ("annotations", lambda x: x.append(None), r"annotations\[2\] is no object"),
     ],
 )  # fmt: skip
@@ -203,6 +213,8 @@ def test_files_that_are_wrong(tmp_path):
     for content, says in (
         (whole[:300], rf"cut off|no whole JSON: .* at line {whole[:300].count(chr(10)) + 1}, character"),
         ("", "no whole JSON"),
+        ("[" * 100_000 + "]" * 100_000, "is nested too deeply"),
+        ("[" + "7" * 5000 + "]", "has a number of thousands of digits"),
         ([], "holds a list, not a file of instances"),
         ({"images": [], "categories": []}, "has no 'annotations'"),
         ({"images": {}, "categories": [], "annotations": []}, "'images' is a dict"),

@@ -10,16 +10,22 @@ import numpy as np
 
 from cvjax.errors import UserError
 
+FLAGS = {"0": False, "0.0": False, "False": False, "1": True, "1.0": True, "True": True}
+HUGE = 1e100  # pixels: areas of boxes below are floating-point numbers
+
 
 def read(path: Path) -> Any:
     """What a JSON file holds. Raises UserError where it cannot be read, or is cut off."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, character {error.pos} of {len(error.doc)}"
         raise UserError(f"{path} is no whole JSON: {error.msg} at {where}; it may be cut off: copy or write it again") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is no text in UTF-8 at byte {error.start}; give the JSON file itself, not packed") from error
+    except (RecursionError, ValueError) as error:
+        what = "is nested too deeply" if isinstance(error, RecursionError) else "has a number of thousands of digits"
+        raise UserError(f"{path} {what} for a file of instances or results; find out where it comes from") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}; check the path") from error
 
@@ -53,12 +59,12 @@ class Table:
         """What stands there where it is of the type of `otherwise`, else that."""
         return [x if isinstance(x := entry.get(name), type(otherwise)) else otherwise for entry in self.entries]
 
-    def flags(self, name: str) -> list:
-        """0, 1, false or true; nothing is 0."""
-        values = [entry.get(name, 0) for entry in self.entries]
-        if not set(map(str, values)) <= {"0", "1", "False", "True"}:
-            self.each(lambda entry: str(entry.get(name, 0)) in ("0", "1", "False", "True"), f"'{name}' is not 0 or 1; write one of them")
-        return [str(x) in ("1", "True") for x in values]
+    def flags(self, name: str) -> list[bool]:
+        """bool n, of 0, 1, false or true; nothing is 0, and 1.0 is 1."""
+        values = [str(entry.get(name, 0)) for entry in self.entries]
+        if not set(values) <= FLAGS.keys():
+            self.each(lambda entry: str(entry.get(name, 0)) in FLAGS, f"'{name}' is not 0 or 1; write one of them")
+        return [FLAGS[x] for x in values]
 
     def texts(self, name: str) -> list[str]:
         values = self.column(name)
@@ -96,12 +102,15 @@ class Table:
         return self._finite(name, values)
 
     def boxes(self) -> np.ndarray:
-        """float64 n 4, finite."""
+        """float64 n 4, below `HUGE`."""
         values = self.column("bbox")
         lists = set(map(type, values)) <= {list} and set(map(len, values)) <= {4}
         if not (lists and set(map(type, chain.from_iterable(values))) <= {int, float}):
             self.each(lambda entry: _is_box(entry["bbox"]), "'bbox' is not four numbers; write [x, y, width, height]")
-        return self._finite("bbox", values).reshape(-1, 4)
+        found = self._finite("bbox", values).reshape(-1, 4)
+        for row in np.flatnonzero((np.abs(found) >= HUGE).any(1))[:1]:
+            self.wrong(row, f"'bbox' {values[row]} is beyond {HUGE:g} pixels; find out where it comes from")
+        return found
 
     def _finite(self, name: str, values: list) -> np.ndarray:
         try:
