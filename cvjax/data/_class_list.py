@@ -5,8 +5,10 @@ from pathlib import Path
 
 from cvjax.errors import UserError
 
+MOST = 100_000  # classes
 
-def class_list(file: Path, given: Sequence[str] = (), most: int = 100_000) -> tuple[str, ...]:
+
+def class_list(file: Path, given: Sequence[str] = (), most: int = MOST) -> tuple[str, ...]:
     """The names in the order of the classes. Raises UserError for none, two lists, a name that stands twice, or more than `most`."""
     if given and file.exists():
         raise UserError(f"data.classes and {file} both name the classes; keep one of them")
@@ -23,10 +25,10 @@ def lines(file: Path) -> tuple[str, ...]:
         raise UserError(f"{file} is not UTF-8; save it as UTF-8") from error
 
 
-def checked(names: tuple[str, ...], where: str, most: int = 100_000) -> tuple[str, ...]:
+def checked(names: tuple[str, ...], where: str, most: int = MOST) -> tuple[str, ...]:
     """The names, each of which stands once."""
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if not names or twice or len(names) > most:
-        fault = f"names '{twice[0]}' twice" if twice else f"names {len(names)} classes, it must be 1 to {most}"
+        fault = f"names '{twice[0]}' twice; rename one" if twice else f"names {len(names)} classes, it must be 1 to {most}"
         raise UserError(f"{where} {fault}")
     return names

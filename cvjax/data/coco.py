@@ -5,13 +5,15 @@
 The numbers of the json stay in `Source.truth` and in `info.original_ids`; records have contiguous classes and clipped boxes.
 """
 
+import glob
 import os
 import re
 from pathlib import Path
 
 import numpy as np
 
-from cvjax.data._coco_json import Dataset, read_truth
+from cvjax.data._class_list import MOST, checked
+from cvjax.data._coco_json import Dataset, fault, read_truth
 from cvjax.data._detection import Picture, source
 from cvjax.data._pairs import folder
 from cvjax.data._source import Source, select, split_names
@@ -53,10 +55,10 @@ def load(
     for other in others:
         if read[other].categories != read[first].categories:
             raise UserError(f"{files[other]} and {files[first]} have different categories; give them the same, with the same ids")
-    ids, names, groups = _classes(read[first], holes)
-    place = np.zeros(max(ids) + 1, np.int64)
-    place[list(ids)] = np.arange(len(ids))
-    pictures = [picture._replace(objects=picture.objects._replace(classes=place[picture.objects.classes])) for picture in chosen]
+    ids, names, groups = _classes(read[first], holes, files[first])
+    numbers = np.array(ids, np.int64)
+    places = [np.searchsorted(numbers, picture.objects.classes) for picture in chosen]
+    pictures = [picture._replace(objects=picture.objects._replace(classes=k)) for picture, k in zip(chosen, places, strict=True)]
     if masks:
         _check_outlines(pictures)
     original = () if ids == tuple(range(len(ids))) else ids
@@ -65,12 +67,12 @@ def load(
 
 def _files(root: Path, annotations: str) -> dict[str, Path]:
     """Split -> json, of all files that the pattern fits."""
-    if annotations.count(SPLIT) != 1:
-        raise UserError(f"data.annotations is '{annotations}'; write {SPLIT} where the split's name stands, once")
+    if annotations.count(SPLIT) != 1 or annotations.startswith("/"):
+        raise UserError(f"data.annotations is '{annotations}'; write a path below data.root, {SPLIT} where the split's name stands, once")
     before, after = annotations.split(SPLIT)
     fits = re.compile(rf"{re.escape(before)}([\w-]+){re.escape(after)}")
     found = {}
-    for path in sorted(root.glob(f"{before}*{after}")):
+    for path in sorted(root.glob(f"{glob.escape(before)}*{glob.escape(after)}")):
         if match := fits.fullmatch(path.relative_to(root).as_posix()):
             found[match[1]] = path
     if not found:
@@ -79,13 +81,18 @@ def _files(root: Path, annotations: str) -> dict[str, Path]:
 
 
 def _pictures(data: Dataset, images: Path, file: Path) -> list[Picture]:
-    """In the json's order. Raises UserError for files that are not there."""
+    """In the json's order. Raises UserError for files that are not there, or listed twice."""
     if not data.images:
         raise UserError(f"{file} lists no images")
     pictures = [
         Picture(str(images / entry.file), (entry.height, entry.width), data.objects[key]._replace(image=key))
         for key, entry in data.images.items()
     ]
+    first: dict[str, int] = {}
+    for picture, key in zip(pictures, data.images, strict=True):
+        if first.setdefault(picture.file, key) != key:
+            ids = f"ids {first[picture.file]} and {key}"
+            raise UserError(f"{file} lists {picture.file} twice, {ids}; list it once, with the objects of both")
     there = {path for below in {os.path.dirname(picture.file) for picture in pictures} for path in _listed(below)}
     lacking = [picture.file for picture in pictures if picture.file not in there]
     if lacking:
@@ -105,20 +112,25 @@ def _listed(folder: str) -> list[str]:
         return []
 
 
-def _classes(data: Dataset, holes: bool) -> tuple[tuple[int, ...], tuple[str, ...], tuple[str, ...]]:
-    """Original ids, names and groups of the classes."""
+def _classes(data: Dataset, holes: bool, file: Path) -> tuple[tuple[int, ...], tuple[str, ...], tuple[str, ...]]:
+    """Original ids, ascending, names and groups of the classes. Raises UserError for names and numbers that cannot be those of classes."""
     if not data.categories:
-        raise UserError("the json has no categories, so its objects have no names; add them")
+        raise UserError(f"{file} has no categories, so its objects have no names; add them")
+    least, largest = min(data.categories), max(data.categories)
+    if least < 0:
+        raise UserError(f"{file} has a category {least} ('{data.categories[least].name}'); number the categories from 0 or more")
+    if holes and largest >= MOST:
+        raise UserError(f"{file} has a category {largest}, and data.holes=True makes every number up to it a class; set it to False")
     ids = tuple(range(max(data.categories) + 1)) if holes else tuple(sorted(data.categories))
-    names = tuple(data.categories[k].name if k in data.categories else f"id {k}" for k in ids)
+    names = checked(tuple(data.categories[k].name if k in data.categories else f"id {k}" for k in ids), str(file))
     above = tuple(data.categories[k].supercategory if k in data.categories else "" for k in ids)
     return ids, names, tuple(group or name for group, name in zip(above, names, strict=True)) if any(above) else ()
 
 
 def _check_outlines(pictures: list[Picture]) -> None:
     for picture in pictures:
-        outlines = picture.objects.segmentations
-        lacking = [k for k in range(len(picture.objects.boxes)) if k >= len(outlines) or not outlines[k]]
-        if lacking:
-            number = picture.objects.ids[lacking[0]]
-            raise UserError(f"data.masks: annotation {number} of {picture.file} has no segmentation; add it, or set data.masks=False")
+        ids = picture.objects.ids.tolist()
+        for number, outline in zip(ids, picture.objects.segmentations or [None] * len(ids), strict=True):
+            if problem := fault(outline, *picture.size):
+                where = f"annotation {number} of {picture.file}"
+                raise UserError(f"data.masks: {where} {problem}; mend its segmentation, or set data.masks=False")

@@ -176,7 +176,9 @@ def test_what_is_wrong_with_a_json_is_said(tmp_path):
     for settings, message in (
         ({"split": "train"}, "no split 'train'.*have: val"),
         ({"annotations": "other_{split}.json"}, r"there is no .*other_\*\.json"),
-        ({"annotations": "instances.json"}, "write {split} where the split's name stands"),
+        ({"annotations": "instances.json"}, "{split} where the split's name stands"),
+        ({"annotations": "/instances_{split}.json"}, "write a path below data.root"),
+        ({"annotations": "annotations/*{split}.json"}, r"there is no .*annotations/\*\*\.json; set data.root or data.annotations"),
         ({"images": "pictures"}, r"lists 3 images, of which 3 are not there, first .*pictures/5.png; bring them, or set data.images"),
         ({"root": str(tmp_path / "none")}, "data.root: there is no folder"),
     ):
@@ -208,8 +210,55 @@ def test_splits_of_other_categories_do_not_mix(tmp_path):
 
 def test_an_object_without_outline_has_no_mask(tmp_path):
     instances(tmp_path, [*WHOLE, annotation(14, 9, [1, 1, 2, 2], segmentation=[])])
-    with pytest.raises(UserError, match=r"annotation 14 of .*9.png has no segmentation; add it, or set data.masks=False"):
+    with pytest.raises(UserError, match=r"annotation 14 of .*9.png has no polygon.*; mend its segmentation, or set data.masks=False"):
         coco.load("val", root=str(tmp_path), masks=True)
+
+
+@pytest.mark.parametrize(
+    ("outline", "message"),
+    [
+        ([[1, 2, 3]], "no list"),
+        ([[1, 2, 3, 4]], "no list"),
+        ([[]], "no list"),
+        ([["a", 1, 2, 3, 4, 5]], "no list of numbers"),
+        ([[np.nan, 1, 2, 3, 4, 5]], "no list of numbers"),
+        ([[1e9, 1, 2, 3, 4, 5]], "no list of numbers"),
+        ("abc", "no polygon"),
+        ({"size": [HEIGHT, WIDTH]}, "no 'counts'"),
+        ({"size": [WIDTH, HEIGHT], "counts": [600]}, "of size"),
+        ({"size": [HEIGHT, WIDTH], "counts": [-1, 601]}, "do not add up to the 600 pixels"),
+        ({"size": [HEIGHT, WIDTH], "counts": [5, 5]}, "do not add up"),
+        ({"size": [HEIGHT, WIDTH], "counts": "~~~~"}, "no run lengths"),
+    ],
+)
+def test_an_outline_that_is_none_is_told_before_it_is_drawn(tmp_path, outline, message):
+    instances(tmp_path, [*WHOLE, annotation(14, 9, [1, 1, 2, 2], segmentation=outline)])
+    with pytest.raises(UserError, match=rf"annotation 14 of .*9.png has .*{message}.*; mend its segmentation, or set data.masks=False"):
+        coco.load("val", root=str(tmp_path), masks=True)
+
+
+def test_numbers_and_names_of_categories(tmp_path):
+    far = [{"id": 10**12, "name": "dog"}, {"id": 3, "name": "car"}]
+    instances(tmp_path, [annotation(1, 5, [1, 1, 2, 2], 10**12), annotation(2, 5, [1, 1, 2, 2])], categories=far)
+    source = coco.load("val", root=str(tmp_path))
+    assert source.info.original_ids == (3, 10**12) and source[0]["classes"].tolist() == [1, 0]
+    with pytest.raises(UserError, match=r"instances_val.json has a category 1000000000000, and data.holes=True makes .*; set it to False"):
+        coco.load("val", root=str(tmp_path), holes=True)
+    for categories, message in (
+        ([{"id": -1, "name": "dog"}, {"id": 3, "name": "car"}], r"instances_val.json has a category -1 \('dog'\); number the categories"),
+        ([{"id": 1, "name": "car"}, {"id": 3, "name": "car"}], "instances_val.json names 'car' twice; rename one"),
+        ([], "instances_val.json has no categories"),
+    ):
+        instances(tmp_path, [annotation(1, 5, [1, 1, 2, 2])] if categories else [], categories=categories)
+        with pytest.raises(UserError, match=message):
+            coco.load("val", root=str(tmp_path))
+
+
+def test_a_picture_that_is_listed_twice_teaches_that_nothing_is_there(tmp_path):
+    file = instances(tmp_path, WHOLE)
+    file.write_text(file.read_text().replace('"file_name": "2.png"', '"file_name": "5.png"'))
+    with pytest.raises(UserError, match=r"instances_val.json lists .*5.png twice, ids 5 and 2; list it once"):
+        coco.load("val", root=str(tmp_path))
 
 
 def test_a_picture_of_another_size_than_its_annotations_is_named(tmp_path):
