@@ -6,6 +6,7 @@ n entries of a file
 """
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,11 +74,15 @@ def read_truth(path: Path, for_scores: bool = False) -> Dataset:
 
     Raises:
         UserError: the file cannot be read, is cut off or no file of instances; a key is missing or of a wrong type, a number not finite;
-            an id occurs twice; an object is of a picture or category that the file does not have.
+            an id occurs twice; an object is of a picture or category that the file does not have. A file without 'annotations', as COCO's
+            of test pictures, is an error for scores only, else told on stderr.
     """
     content = read(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}, not a file of instances: write images, categories and annotations")
+    if "annotations" not in content and not for_scores:
+        print(f"cvjax: warning: {path} has no 'annotations', so its pictures have no objects", file=sys.stderr, flush=True)
+        content["annotations"] = []
     images, categories, table = (Table(path, _part(path, content, name), name) for name in ("images", "categories", "annotations"))
     image_ids, category_ids = images.unique("id"), categories.unique("id")
     if for_scores:

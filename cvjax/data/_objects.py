@@ -20,7 +20,8 @@ class Objects(NamedTuple):
         area: float64 n, of the object's mask where the set has masks, else of its box.
         crowd: bool n, whether the box is around many objects that are not told apart (COCO's iscrowd).
         difficult: bool n, whether the object need not be found (VOC).
-        ids: int64 n, numbers of the annotations, from 1 where the set has none.
+        ids: int64 n, numbers of the annotations, from 1 where the set has none. What a source gives has no 0 (see `Source.truth`): COCO's
+            evaluation never counts that as found.
         segmentations: n polygons or run lengths as COCO writes them, or () where there are none.
         image: the picture's own number, None where the set has none.
     """

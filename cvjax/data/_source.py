@@ -58,7 +58,8 @@ class Source:
             (uint8 h w 3) or `Encoded`, bytes that the pipeline's transform decodes when it knows what it needs of them (see `_augment`).
         name: index -> what to call the record in a message (its file).
         read_many: indices -> records, where a format reads several at once faster than one by one.
-        truth: of detection, index -> the record's objects in the set's own numbers, which evaluators compare with.
+        truth: of detection, index -> the record's objects in the set's own numbers, which evaluators compare with; no annotation is
+            number 0.
     """
 
     info: Info

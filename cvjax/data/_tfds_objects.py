@@ -119,12 +119,13 @@ def _objects(reading: Reading, example: Any, size: tuple[int, int]) -> Objects:
     corners = boxes.from_tfds(np.array(example[f"{OBJECTS}/bbox"].float_list.value, np.float64).reshape(-1, 4), size)
     xywh = from_xml(corners) if reading.xml else boxes.to_coco(corners)
     count = len(xywh)
-    none = np.zeros(count, np.int64)
+    none, counted = np.zeros(count, np.int64), np.arange(1, count + 1)
+    ids = numbers("id", counted)
     return Objects(
         boxes=xywh,
         classes=numbers("label", none - 1),
         area=numbers("area", xywh[:, 2] * xywh[:, 3]).astype(np.float64),
         crowd=numbers("is_crowd", none).astype(bool),
         difficult=numbers("is_difficult", none).astype(bool),
-        ids=numbers("id", np.arange(1, count + 1)),
+        ids=ids if ids.all() else counted,  # COCO's evaluation never counts number 0 as found
     )

@@ -2,12 +2,14 @@
 
     root/annotations/instances_val2017.json  root/val2017/*.jpg
 
-The numbers of the json stay in `Source.truth` and in `info.original_ids`; records have contiguous classes and clipped boxes.
+The numbers of the json stay in `Source.truth`, all but an annotation 0, and in `info.original_ids`; records have contiguous classes and
+clipped boxes.
 """
 
 import glob
 import os
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import numpy as np
 from cvjax.data._class_list import MOST, checked
 from cvjax.data._coco_json import Dataset, fault, read_truth
 from cvjax.data._detection import Picture, source
+from cvjax.data._objects import Objects
 from cvjax.data._pairs import folder
 from cvjax.data._source import Source, select, split_names
 from cvjax.errors import UserError
@@ -84,8 +87,9 @@ def _pictures(data: Dataset, images: Path, file: Path) -> list[Picture]:
     """In the json's order. Raises UserError for files that are not there, or listed twice."""
     if not data.images:
         raise UserError(f"{file} lists no images")
+    objects = _numbered(data, file)
     pictures = [
-        Picture(str(images / entry.file), (entry.height, entry.width), data.objects[key]._replace(image=key))
+        Picture(str(images / entry.file), (entry.height, entry.width), objects[key]._replace(image=key))
         for key, entry in data.images.items()
     ]
     first: dict[str, int] = {}
@@ -101,6 +105,17 @@ def _pictures(data: Dataset, images: Path, file: Path) -> list[Picture]:
             f"bring them, or set data.images to the folder below data.root that holds them"
         )
     return pictures
+
+
+def _numbered(data: Dataset, file: Path) -> dict[int, Objects]:
+    """The objects, none of which is annotation 0: COCO's evaluation takes that for none, and many tools count from 0."""
+    ids = np.concatenate([one.ids for one in data.objects.values()])
+    if ids.all():
+        return data.objects
+    free = ids.max() + 1
+    told = f"{file} has an annotation 0, which COCO's evaluation never counts as found; it is number {free} here"
+    print(f"cvjax: warning: {told}", file=sys.stderr, flush=True)
+    return {key: one._replace(ids=np.where(one.ids == 0, free, one.ids)) for key, one in data.objects.items()}
 
 
 def _listed(folder: str) -> list[str]:

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvjax.data import _detection, _pipeline, coco, tfds, voc, yolo_txt
+from cvjax import detections
+from cvjax.data import _coco_json, _detection, _pipeline, coco, tfds, voc, yolo_txt
 from cvjax.data._objects import Objects
 from cvjax.errors import UserError
+from cvjax.metrics.detection import DetectionScores
+from cvjax.score import score
 
 HEIGHT, WIDTH = 20, 30
 SQUARE = [[4.0, 3.0, 14.0, 3.0, 14.0, 9.0, 4.0, 9.0]]  # a polygon: columns 4 to 13, rows 3 to 8
@@ -261,6 +264,58 @@ def test_a_picture_that_is_listed_twice_teaches_that_nothing_is_there(tmp_path):
         coco.load("val", root=str(tmp_path))
 
 
+def test_pictures_to_be_tested_with_have_no_annotations(tmp_path, capsys):
+    file = instances(tmp_path, [])
+    file.write_text(file.read_text().replace('"annotations": [], ', ""))
+    source = coco.load("val", root=str(tmp_path), masks=True)
+    assert [len(source[i]["boxes"]) for i in range(3)] == [0, 0, 0]
+    assert "instances_val.json has no 'annotations', so its pictures have no objects\n" in capsys.readouterr().err
+    scores = DetectionScores(source)
+    scores.update(perfect(source), {})
+    assert np.isnan(scores.result()["coco/AP"])
+    detections.write(tmp_path, "val", perfect(source), source)
+    assert [x["id"] for x in json.loads((tmp_path / "val_truth.json").read_text())["images"]] == [5, 2, 9]
+
+
+def perfect(source):
+    """A batch in which every object was found, each picture padded with boxes of no size."""
+    rows, most = [source.truth(i) for i in range(len(source))], source.info.most_objects
+    boxes, classes = np.zeros((len(rows), most, 4), np.float32), np.zeros((len(rows), most), np.int32)
+    scores = np.zeros((len(rows), most), np.float32)
+    for i, one in enumerate(rows):
+        corners = np.concatenate([one.boxes[:, :2], one.boxes[:, :2] + one.boxes[:, 2:]], 1) / [WIDTH, HEIGHT, WIDTH, HEIGHT]
+        boxes[i, : len(corners)], classes[i, : len(corners)], scores[i, : len(corners)] = corners, one.classes, 0.9
+    size = np.tile([HEIGHT, WIDTH], (len(rows), 1))
+    found = {"detected_boxes": boxes, "detected_classes": classes, "detected_scores": scores}
+    return {"index": np.arange(len(rows)), "original_size": size, "valid": np.ones(len(rows), bool), **found}
+
+
+def test_annotations_that_are_counted_from_0_are_found(tmp_path, capsys):
+    instances(tmp_path, [annotation(0, 5, [4, 3, 10, 6]), annotation(1, 9, [2, 2, 8, 4], 7)])
+    source = coco.load("val", root=str(tmp_path))
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "instances_val.json has an annotation 0" in told and "it is number 2 here" in told
+    assert [source.truth(i).ids.tolist() for i in range(3)] == [[2], [], [1]]
+    scores = DetectionScores(source)
+    scores.update(perfect(source), {})
+    assert scores.result()["coco/AP"] == pytest.approx(1)
+
+
+def test_two_files_that_count_alike_are_written_apart(tmp_path):
+    """Pictures and objects of the one have the numbers of the other."""
+    for split in ("train", "val"):
+        instances(tmp_path, [annotation(1, 5, [4, 3, 10, 6]), annotation(2, 9, [2, 2, 8, 4], 7)], split)
+    source = coco.load("train+val", root=str(tmp_path))
+    detections.write(tmp_path, "both", perfect(source), source)
+    truth_file, results_file = tmp_path / "both_truth.json", tmp_path / "both_detections.json"
+    truth = _coco_json.read_truth(truth_file)
+    assert list(truth.images) == [1, 2, 3, 4, 5, 6] and [one.ids.tolist() for one in truth.objects.values()] == [[1], [], [2], [3], [], [4]]
+    assert json.loads(score(truth_file, results_file, "bbox").splitlines()[-1])["AP"] == pytest.approx(1)
+    one = coco.load("val", root=str(tmp_path))
+    detections.write(tmp_path, "both", perfect(one), one)
+    assert list(_coco_json.read_truth(truth_file).images) == [5, 2, 9], "of a single file, the set's own"
+
+
 def test_a_picture_of_another_size_than_its_annotations_is_named(tmp_path):
     instances(tmp_path, WHOLE)
     picture(tmp_path / "val" / "5.png", (WIDTH, HEIGHT))
@@ -495,6 +550,9 @@ def prepared(tmp_path_factory):
         {"bbox": box(1, 1, WIDTH, HEIGHT), "label": 0, "is_difficult": False},
     ]
     labels = {"image": schema["image"], "labels": features.Sequence(features.ClassLabel(names=list(voc.GROUPS)))}
+    prepare("from_0", {**schema, "objects": features.Sequence({**objects, "id": np.int64})}, [
+        {"image/filename": "a.jpg", "image/id": 0, "objects": [{"bbox": box(0, 0, 3, 3), "label": 4, "id": k} for k in (0, 1)]}
+    ])  # fmt: skip
     prepare("voc/2007", {**labels, "objects": features.Sequence(of_voc)}, [{"labels": [0, 11], "objects": pets}])
     label = {"image": schema["image"], "label": features.ClassLabel(names=["x", "y"])}
     prepare("both", {**label, "objects": features.Sequence(objects)}, [{"label": 1, "objects": [{"bbox": box(0, 0, 3, 3), "label": 4}]}])
@@ -522,6 +580,11 @@ def test_tfds_coco(prepared, capsys):
     source[2]
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "object 3 (id 902; x, y, w, h = 5, 5, 0, 4) of coco/2017 train, record 2 has no area" in told
+
+
+@tfds_warns
+def test_tfds_objects_that_are_counted_from_0_are_found(prepared):
+    assert tfds.load("train", dataset="from_0", data_dir=prepared).truth(0).ids.tolist() == [1, 2]
 
 
 @tfds_warns
