@@ -215,7 +215,10 @@ def test_an_object_without_outline_has_no_mask(tmp_path):
 def test_a_picture_of_another_size_than_its_annotations_is_named(tmp_path):
     instances(tmp_path, WHOLE)
     picture(tmp_path / "val" / "5.png", (WIDTH, HEIGHT))
-    with pytest.raises(UserError, match=r"5.png: it is 30 x 20 pixels, but its annotations are for 20 x 30"):
+    with pytest.raises(UserError, match=r"5.png: it is 30 x 20 pixels, but its annotations are for 20 x 30; .*EXIF may turn it"):
+        coco.load("val", root=str(tmp_path))[0]
+    picture(tmp_path / "val" / "5.png", (7, HEIGHT))
+    with pytest.raises(UserError, match=r"5.png: it is 7 x 20 pixels, but its annotations are for 20 x 30; annotate the picture as it is"):
         coco.load("val", root=str(tmp_path))[0]
 
 
