@@ -1,6 +1,7 @@
 """A detector's run from end to end, on drawn scenes: what it leaves, and what can be done with it."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -146,6 +147,7 @@ def test_a_task_that_needs_a_loss_says_which_model_has_none():
     ("settings", "told"),
     [
         ([("augment.rotate", "10.0")], "config.augment.rotate is not for pictures with boxes; have: crop, flip, zoom, photometric, mosaic"),
+        ([("augment.crop", "detr"), ("augment.zoom", "(0.5,2.0)")], "config.augment.zoom is (0.5, 2.0), but crop='detr' draws sizes of"),
         ([("augment.crop", "pad")], "config.augment.crop='pad' is not for pictures with boxes; have: none, detr"),
         ([("data.cache", "device")], "those with boxes are made anew"),
         ([("image.longest", "16")], "config.image.longest is 16, less than the shorter side's size=32"),
@@ -155,7 +157,7 @@ def test_a_task_that_needs_a_loss_says_which_model_has_none():
     ],
 )
 def test_settings_that_do_not_fit_boxes_are_told(settings, told):
-    with pytest.raises(UserError, match=told.replace("(", r"\(")):
+    with pytest.raises(UserError, match=re.escape(told)):
         e = build(assign(small(), settings))
         state, _, _ = initial_state(e)
         jax.eval_shape(step.evaluation(e, e.decode), state, next_batch(e))

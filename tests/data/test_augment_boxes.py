@@ -1,5 +1,7 @@
 """Boxes and masks that move with their picture. The truth: a mask is moved, and the tight box of what becomes of it is compared."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -116,6 +118,18 @@ def test_detrs_view_is_mirrored_and_cropped_half_of_the_time():
     mirrored = [view["image"][:, 10:30].mean() > view["image"][:, -30:-10].mean() for view, w in zip(views, whole, strict=True) if w]
     assert 110 < sum(whole) < 190 and 0.35 < np.mean(mirrored) < 0.65
     assert all(a.detr_view(before, np.random.default_rng(k), (64,), 10_000, ())["image"].shape == (64, 128, 3) for k in range(20))
+
+
+def test_a_view_of_detr_is_mirrored_only_where_that_is_asked_for():
+    before = blank(64, 128) | {"index": np.int32(0)}
+    before["image"][:, :64] //= 2
+    for flip, expected in ((False, 0), (True, 50)):
+        views = [
+            _views_boxes.scene(before, np.random.default_rng(k), size=64, longest=128, most=1, crop="detr", flip=flip)["image"]
+            for k in range(100)
+        ]
+        mirrored = [view[:, : view.shape[1] // 4].mean() > view[:, -view.shape[1] // 4 :].mean() for view in views]
+        assert abs(sum(mirrored) - expected) <= (20 if flip else 8), "a crop may show one side alone"
 
 
 @pytest.mark.parametrize("seed", range(12))
