@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from cvjax import config as configs
 from cvjax import consistency, lookup, optim, parallel, transfer
-from cvjax.data._source import Info, Source
+from cvjax.data._source import BeyondSplit, Info, Source
 from cvjax.errors import UserError, some
 from cvjax.preprocess import Augment, Pixels
 from cvjax.settings import Loading, Training
@@ -255,4 +255,14 @@ def _open(data: dict, only: tuple[str, ...]) -> tuple[Loading, dict[str, Source]
     loading = configs.call("data", Loading, {name: value for name, value in data.items() if name in ours})
     theirs = {name: value for name, value in data.items() if name not in ours}
     wanted = {name: getattr(loading, name) for name in only if getattr(loading, name)}
-    return loading, {name: configs.call("data", source.load, theirs, split=split) for name, split in wanted.items()}
+    return loading, {name: _load(source.load, theirs, split) for name, split in wanted.items()}
+
+
+def _load(load: Callable, settings: dict, split: str) -> Source:
+    try:
+        return configs.call("data", load, settings, split=split)
+    except BeyondSplit as error:
+        if not split.endswith(f"[:{configs.EIGHT}]"):
+            raise
+        fewer = "bring more, or set config.data.train and val to fewer ('train[:3]'), and config.data.batch_size alike"
+        raise UserError(f"{error}; `overfit` learns {configs.EIGHT} pictures by heart: {fewer}") from error

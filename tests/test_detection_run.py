@@ -138,6 +138,13 @@ def test_overfit_is_of_eight_training_pictures_of_the_first_split():
     assert len(build(config).splits["train"]) == 8
 
 
+def test_overfit_says_that_it_learns_eight_pictures():
+    with pytest.raises(UserError, match=r"'train\[:8\]' reaches beyond its 3 examples; `overfit` learns 8 pictures by heart: bring"):
+        build(configs.overfit(assign(small(), [("data.num_examples", "3")])))
+    with pytest.raises(UserError, match=r"'train\[:9\]' reaches beyond its 3 examples$"):
+        build(assign(small(), [("data.num_examples", "3"), ("data.train", "train[:9]")]))
+
+
 def test_a_task_that_needs_a_loss_says_which_model_has_none():
     with pytest.raises(UserError, match=r"config.task.name 'detection' needs a model with its own loss and decode; models/resnet.py has"):
         build(assign(small(), [("model.name", "resnet"), ("model.variant", "8")]))

@@ -148,7 +148,7 @@ def _bound(text: str | None, size: int, default: int, part: str) -> int:
         return default
     value = round(int(text[:-1]) * size / 100) if text.endswith("%") else int(text)
     if abs(value) > size:
-        raise UserError(f"split '{part}' reaches beyond its {size} examples")
+        raise BeyondSplit(f"split '{part}' reaches beyond its {size} examples")
     return value + size if text.startswith("-") else value
 
 
