@@ -145,6 +145,15 @@ def test_overfit_says_that_it_learns_eight_pictures():
         build(assign(small(), [("data.num_examples", "3"), ("data.train", "train[:9]")]))
 
 
+@pytest.mark.parametrize("restoring", [False, True])
+def test_random_weights_that_stay_are_told_without_init_too(capsys, restoring):
+    config = small()
+    with config.unlocked():
+        config.optim.freeze = "stem|stage1"
+    initial_state(build(config), restoring=restoring)
+    assert ("config.optim.freeze keeps random weights as they are: stage1_block1/" in capsys.readouterr().err) != restoring
+
+
 def test_a_task_that_needs_a_loss_says_which_model_has_none():
     with pytest.raises(UserError, match=r"config.task.name 'detection' needs a model with its own loss and decode; models/resnet.py has"):
         build(assign(small(), [("model.name", "resnet"), ("model.variant", "8")]))
