@@ -145,6 +145,11 @@ def test_overfit_says_that_it_learns_eight_pictures():
         build(assign(small(), [("data.num_examples", "3"), ("data.train", "train[:9]")]))
 
 
+def test_the_rate_of_detr_falls_after_two_thirds():
+    for epochs, expected in ((300, "200 epochs"), (50, "33.3333 epochs")):
+        assert configs.load("experiments/detr_coco.py", f"epochs={epochs}").optim.boundaries == (expected,)
+
+
 @pytest.mark.parametrize("restoring", [False, True])
 def test_random_weights_that_stay_are_told_without_init_too(capsys, restoring):
     config = small()
