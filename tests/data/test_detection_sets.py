@@ -515,6 +515,22 @@ def test_what_is_wrong_with_objects_of_tfds_is_said(prepared):
             tfds.load(**load, **settings)
 
 
+@tfds_warns
+@pytest.mark.parametrize("label", [-1, 80])
+def test_a_label_of_tfds_that_is_no_class_is_said(prepared, monkeypatch, label):
+    source = tfds.load("train", dataset="coco/2017", data_dir=prepared)
+    whole = tfds._fields
+
+    def mislabelled(raw):
+        fields = whole(raw)
+        fields["objects/label"].int64_list.value[-1] = label
+        return fields
+
+    monkeypatch.setattr(tfds, "_fields", mislabelled)
+    with pytest.raises(UserError, match=rf"record 0: object 2 \(id 901.*\) has label {label}, but there are 80 classes, from 0"):
+        source[0]
+
+
 def counted(record):
     return {"index": record["index"], "count": np.int32(len(record["boxes"]))}
 
