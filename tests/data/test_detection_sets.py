@@ -364,8 +364,7 @@ def test_yolo(tmp_path, names):
         ("-1 0.5 0.5 0.2 0.2", "no class is -1"),
         ("0.5 0.5 0.5 0.2 0.2", "no class is 0.5"),
         ("0 15 9 6 2", "line 2: '15 9 6 2' are not between 0 and 1"),
-        ("0 0.5 0.5 -0.2 0.2", "are not between 0 and 1"),
-        ("0 0.5 0.5 inf 0.2", "are not between 0 and 1"),
+        ("0 0.5 0.5 inf 0.2", "are not five numbers"),
     ],
 )
 def test_a_line_that_is_none_is_named(tmp_path, line, message):
@@ -376,7 +375,7 @@ def test_a_line_that_is_none_is_named(tmp_path, line, message):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ("", "there is no class list: write the names, one a line, into .*classes.txt"),
+        ("", r"there is no class list: write the names, one a line, into .*classes.txt, or `names: .first, second.` into .*data.yaml$"),
         ("names: [a, a]", "data.yaml names 'a' twice"),
         ("names: {1: a, 2: b}", "data.yaml needs `names`"),
         ("nc: 3", "data.yaml needs `names`"),
@@ -386,6 +385,38 @@ def test_a_line_that_is_none_is_named(tmp_path, line, message):
 def test_a_class_list_that_is_none_is_said(tmp_path, names, message):
     with pytest.raises(UserError, match=message):
         yolo_txt.load("train", root=texts(tmp_path, names, a=""))
+
+
+def test_yolo_boxes_outside_or_without_size_are_left_out_or_refused(tmp_path, capsys):
+    root = texts(tmp_path, a="0 0.5 0.5 -0.2 0.2\n0 0.5 0.5 0 0.2\n1 1.5 0.5 0.2 0.2\n1 1.000001 0.5 0.2 0.2\n")
+    source = yolo_txt.load("train", root=root)
+    told = capsys.readouterr().err
+    assert "3 of 4 boxes have no area in their picture (2 of zero or negative size and 1 outside the picture), first object 1" in told
+    np.testing.assert_allclose(source[0]["boxes"], [[27, 8, 30, 12]], atol=1e-3)
+    with pytest.raises(UserError, match=r"3 of 4 boxes .*first object 1 .*a.png; mend the annotations"):
+        yolo_txt.load("train", root=root, faulty="refuse")
+
+
+def test_two_pictures_of_one_name_are_refused(tmp_path):
+    of_texts, of_sheets = texts(tmp_path / "yolo", a=""), folders(tmp_path / "voc", a=sheet())
+    picture(tmp_path / "yolo" / "images" / "train" / "a.jpg")
+    picture(tmp_path / "voc" / "JPEGImages" / "a.jpg")
+    for load, root in ((yolo_txt.load, of_texts), (voc.load, of_sheets)):
+        with pytest.raises(UserError, match=r"/a.jpg and a.png have one name, and so one annotation; rename or remove one"):
+            load("train", root=root)
+
+
+def test_yolo_files_that_cannot_be_read_are_named(tmp_path):
+    root = texts(tmp_path, a="")
+    text = tmp_path / "labels" / "train" / "a.txt"
+    text.unlink()
+    text.symlink_to(tmp_path / "nowhere.txt")
+    with pytest.raises(UserError, match=r"labels/train/a.txt cannot be read: No such file"):
+        yolo_txt.load("train", root=root)
+    text.unlink()
+    text.mkdir()
+    with pytest.raises(UserError, match=r"labels/train/a.txt cannot be read: Is a directory; mend or remove it"):
+        yolo_txt.load("train", root=root)
 
 
 def test_texts_without_a_picture_and_no_texts_at_all_are_said(tmp_path):
