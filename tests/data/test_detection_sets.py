@@ -289,6 +289,9 @@ def test_a_box_that_ends_where_it_begins_is_a_slip(tmp_path, capsys):
         (sheet(size="<width>20</width><height>30</height>"), "a.xml is for 30 x 20 pixels, but .*a.png has 20 x 30"),
         (sheet(boxes=[("one", 2, 3, 4)]), r"does not say object 1's box \(xmin, ymin, xmax, ymax\)"),
         (sheet(boxes=[("nan", 2, 3, 4)]), "does not say object 1's box"),
+        (sheet(label=" "), "a.xml: object 1 has no name; write its class"),
+        (sheet(difficult="True"), "a.xml: object 1 has <difficult>True</difficult>; write 0 or 1"),
+        (sheet(difficult=2), "object 1 has <difficult>2</difficult>"),
         (sheet(label="wug"), r"no class: 'wug' \(1 objects\), first of .*a.png; set data.classes=\('wug',\)"),
         (sheet(more=sheet(label="wug").split("</size>")[1][:-13]), r"'wug' \(1 objects\).*set data.classes=\('aeroplane', .*, 'wug'\)"),
     ],
@@ -296,6 +299,36 @@ def test_a_box_that_ends_where_it_begins_is_a_slip(tmp_path, capsys):
 def test_what_is_wrong_with_an_xml_is_said(tmp_path, content, message):
     with pytest.raises(UserError, match=message):
         voc.load("train", root=folders(tmp_path, a=content))
+
+
+@pytest.mark.parametrize(("flag", "expected"), [("1", True), ("1.0", True), ("0", False), ("0.0", False), (" ", False)])
+def test_difficult_is_one_or_nought(tmp_path, flag, expected):
+    source = voc.load("train", root=folders(tmp_path, a=sheet(difficult=flag)))
+    assert source.truth(0).difficult.tolist() == [expected]
+
+
+def test_names_of_pictures_may_have_blanks(tmp_path):
+    root = folders(tmp_path, **{name: sheet(boxes=[]) for name in ("a b", "c 1", "d")})
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("c 1\na b  1\nd\t-1\na b\n")
+    source = voc.load("train", root=root)
+    assert [source.name(i).rpartition("/")[2] for i in range(len(source))] == ["c 1.png", "a b.png", "a b.png"]
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("a c\n")
+    with pytest.raises(UserError, match="lists 'a c', but"):
+        voc.load("train", root=root)
+
+
+def test_voc_files_that_cannot_be_read_are_named(tmp_path):
+    root = folders(tmp_path, a=sheet())
+    image, file, listed = (tmp_path / place for place in ("JPEGImages/a.png", "Annotations/a.xml", "ImageSets/Main/train.txt"))
+    image.unlink()
+    image.symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(UserError, match=r"JPEGImages/a.png cannot be read: No such file"):
+        voc.load("train", root=root)
+    for path in (image, file, listed):
+        path.unlink()
+        path.mkdir()
+        with pytest.raises(UserError, match=rf"{path.name} cannot be read: Is a directory"):
+            voc.load("train", root=root)
 
 
 def test_what_is_not_there_is_said(tmp_path):
