@@ -15,11 +15,11 @@ from ml_collections import ConfigDict
 
 from cvjax import config as configs
 from cvjax import consistency, lookup, optim, parallel, transfer
-from cvjax.data._source import Info, Source
+from cvjax.data._source import BeyondSplit, Info, Source
 from cvjax.errors import UserError, some
 from cvjax.preprocess import Augment, Pixels
 from cvjax.settings import Loading, Training
-from cvjax.state import State, key
+from cvjax.state import State, flat, key
 
 
 @dataclass(frozen=True)
@@ -139,11 +139,13 @@ def initial_state(experiment: Experiment, restoring: bool = False, complete: boo
         raise UserError(f"config.init='{experiment.init}': a fitted model begins with nothing; leave init away")
     variables = _variables(experiment)
     params, stats = variables["params"], variables.get("batch_stats", {})
+    fresh = list(flat({"params": params}))  # all of them, unless there is something to begin from
     if experiment.init and not restoring:
         params, stats, fresh = transfer.initialise(params, stats, experiment.init, experiment.model)
         if fresh and complete:
             raise UserError(f"{experiment.init} does not fill the model: {some(fresh)}")
         print(f"from {experiment.init}" + (f"; initialised anew: {some(fresh)}" if fresh else ""))
+    if not restoring:
         _warn_of_frozen(experiment.config.optim.to_dict(), [path.partition("/")[2] for path in fresh if path.startswith("params/")])
     optimiser, schedule = make_optimiser(experiment, params)
     slots = () if experiment.fitted else jax.jit(optimiser.init)(params)
@@ -198,7 +200,8 @@ def _variables(e: Experiment) -> dict:
 def _warn_of_frozen(optim: dict, fresh: list[str]) -> None:
     frozen = [path for path in fresh if optim.get("freeze") and re.search(optim["freeze"], path)]
     if frozen:
-        print(f"cvjax: warning: config.optim.freeze keeps random weights as they are: {some(frozen)}", file=sys.stderr)
+        told = f"config.optim.freeze keeps random weights as they are: {some(frozen, 3)}; begin with trained ones by --init"
+        print(f"cvjax: warning: {told}", file=sys.stderr)
 
 
 def _answers(task: ModuleType, model_file: ModuleType, settings: dict) -> tuple[Callable, Callable]:
@@ -266,4 +269,14 @@ def _open(data: dict, only: tuple[str, ...]) -> tuple[Loading, dict[str, Source]
     loading = configs.call("data", Loading, {name: value for name, value in data.items() if name in ours})
     theirs = {name: value for name, value in data.items() if name not in ours}
     wanted = {name: getattr(loading, name) for name in only if getattr(loading, name)}
-    return loading, {name: configs.call("data", source.load, theirs, split=split) for name, split in wanted.items()}
+    return loading, {name: _load(source.load, theirs, split) for name, split in wanted.items()}
+
+
+def _load(load: Callable, settings: dict, split: str) -> Source:
+    try:
+        return configs.call("data", load, settings, split=split)
+    except BeyondSplit as error:
+        if not split.endswith(f"[:{configs.EIGHT}]"):
+            raise
+        fewer = "bring more, or set config.data.train and val to fewer ('train[:3]'), and config.data.batch_size alike"
+        raise UserError(f"{error}; `overfit` learns {configs.EIGHT} pictures by heart: {fewer}") from error

@@ -83,11 +83,13 @@ def _shapes(e: Experiment, state: State, optimiser: Any, schedule: Callable, say
 
 
 def readable(e: Experiment, split: str, seconds: float) -> None:
-    """Raises UserError naming the pictures of an evaluation split that cannot be read, as far as it can look in so many seconds."""
+    """Raises UserError naming the pictures of an evaluation split that cannot be read, and why the first, as far as it can look in so many
+    seconds."""
     bad = _pipeline.unreadable(e.splits[split], seconds, e.loading.workers)
     if bad:
         what = f"{len(bad)} pictures of config.data.{split} cannot be read"
-        raise UserError(f"{what}, and evaluation skips none; remove or replace them: {some(list(bad))}")
+        first, *others = bad
+        raise UserError(f"{what}, and evaluation skips none; mend, replace or remove them: {some([bad[first], *others])}")
 
 
 def _fields(data: dict) -> str:

@@ -71,6 +71,8 @@ def _check_augment(e: Experiment) -> None:
         raise UserError(f"config.augment.{odd[0]} is not for {kind}; have: {', '.join(of)}")
     if e.augment.crop not in crops:
         raise UserError(f"config.augment.crop='{e.augment.crop}' is not for {kind}; have: {', '.join(crops)}")
+    if e.augment.crop == "detr" and e.augment.zoom != plain.zoom:
+        raise UserError(f"config.augment.zoom is {e.augment.zoom}, but crop='detr' draws sizes of its own; leave one of them away")
 
 
 def _check_pixels(pixels: Pixels, task: str) -> None:

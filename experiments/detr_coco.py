@@ -1,8 +1,8 @@
 """DETR on COCO 2017 as the paper trains it (Carion et al. 2020, arXiv:2005.12872): R50, R101 and their dilated forms.
 
-AdamW at 1e-4, the backbone at 1e-5, clipped gradients, 300 epochs (a tenth of the rate from 200 on) of 64 pictures; shorter sides of 480
-to 800 pixels, half of the pictures cropped before. The backbone begins with ImageNet's weights; its stem, first stage and BatchNorms stay
-as they are. `root` is a folder with annotations/ and train2017/, val2017/ as the archives make it.
+AdamW at 1e-4, the backbone at 1e-5, clipped gradients, 300 epochs (a tenth of the rate in the last third) of 64 pictures; shorter sides
+of 480 to 800 pixels, half of the pictures cropped before. The backbone begins with ImageNet's weights; its stem, first stage and
+BatchNorms stay as they are. `root` is a folder with annotations/ and train2017/, val2017/ as the archives make it.
 
 Run:      python launch.py train --config=experiments/detr_coco.py:root=coco --init=torchvision:resnet50.pth --workdir=runs/detr_r50
           python launch.py eval --config=experiments/detr_coco.py:root=coco,holes --init=huggingface:detr.safetensors    public weights
@@ -24,7 +24,7 @@ def get_config(arg=""):
         image=dict(size=64, longest=0) if a.smoke else dict(size=800, longest=1333),
         augment=dict(flip=True, crop="detr"),
         optim=dict(
-            name="adamw", lr=1e-4, weight_decay=1e-4, clip=0.1, schedule="step", boundaries=(f"{a.epochs - 100} epochs",), factor=0.1,
+            name="adamw", lr=1e-4, weight_decay=1e-4, clip=0.1, schedule="step", boundaries=(f"{2 * a.epochs / 3:g} epochs",), factor=0.1,
             slower=(("stem|stage", 0.1),), freeze="stem|stage1",
         ),
         train=dict(

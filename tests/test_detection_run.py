@@ -1,6 +1,7 @@
 """A detector's run from end to end, on drawn scenes: what it leaves, and what can be done with it."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -152,6 +153,27 @@ def test_overfit_is_of_eight_training_pictures_of_the_first_split():
     assert len(build(config).splits["train"]) == 8
 
 
+def test_overfit_says_that_it_learns_eight_pictures():
+    with pytest.raises(UserError, match=r"'train\[:8\]' reaches beyond its 3 examples; `overfit` learns 8 pictures by heart: bring"):
+        build(configs.overfit(assign(small(), [("data.num_examples", "3")])))
+    with pytest.raises(UserError, match=r"'train\[:9\]' reaches beyond its 3 examples$"):
+        build(assign(small(), [("data.num_examples", "3"), ("data.train", "train[:9]")]))
+
+
+def test_the_rate_of_detr_falls_after_two_thirds():
+    for epochs, expected in ((300, "200 epochs"), (50, "33.3333 epochs")):
+        assert configs.load("experiments/detr_coco.py", f"epochs={epochs}").optim.boundaries == (expected,)
+
+
+@pytest.mark.parametrize("restoring", [False, True])
+def test_random_weights_that_stay_are_told_without_init_too(capsys, restoring):
+    config = small()
+    with config.unlocked():
+        config.optim.freeze = "stem|stage1"
+    initial_state(build(config), restoring=restoring)
+    assert ("config.optim.freeze keeps random weights as they are: stage1_block1/" in capsys.readouterr().err) != restoring
+
+
 def test_a_task_that_needs_a_loss_says_which_model_has_none():
     with pytest.raises(UserError, match=r"config.task.name 'detection' needs a model with its own loss and decode; models/resnet.py has"):
         build(assign(small(), [("model.name", "resnet"), ("model.variant", "8")]))
@@ -161,6 +183,7 @@ def test_a_task_that_needs_a_loss_says_which_model_has_none():
     ("settings", "told"),
     [
         ([("augment.rotate", "10.0")], "config.augment.rotate is not for pictures with boxes; have: crop, flip, zoom, photometric, mosaic"),
+        ([("augment.crop", "detr"), ("augment.zoom", "(0.5,2.0)")], "config.augment.zoom is (0.5, 2.0), but crop='detr' draws sizes of"),
         ([("augment.crop", "pad")], "config.augment.crop='pad' is not for pictures with boxes; have: none, detr"),
         ([("data.cache", "device")], "those with boxes are made anew"),
         ([("image.longest", "16")], "config.image.longest is 16, less than the shorter side's size=32"),
@@ -172,7 +195,7 @@ def test_a_task_that_needs_a_loss_says_which_model_has_none():
     ],
 )
 def test_settings_that_do_not_fit_boxes_are_told(settings, told):
-    with pytest.raises(UserError, match=told.replace("(", r"\(")):
+    with pytest.raises(UserError, match=re.escape(told)):
         e = build(assign(small(), settings))
         state, _, _ = initial_state(e)
         jax.eval_shape(step.evaluation(e, e.decode), state, next_batch(e))

@@ -5,7 +5,9 @@ Those of the command line are in test_launch.py, those of files in tests/data.
 
 import pytest
 
-from cvjax.check import check
+from cvjax.build import build
+from cvjax.check import check, readable
+from cvjax.data._source import Info, Source
 from cvjax.errors import UserError
 from cvjax.train import train
 from tiny import tiny
@@ -95,6 +97,18 @@ def test_check_finds_nothing_in_a_sound_experiment(tmp_path, capsys):
     check(tiny(), tmp_path / "run")
     said = capsys.readouterr().out
     assert "no mistake found" in said and not (tmp_path / "run").exists()
+
+
+def test_check_says_why_a_picture_of_an_evaluation_cannot_be_read():
+    e = build(tiny())
+
+    def read(index):
+        raise OSError("damaged")
+
+    e.splits["val"] = Source(Info(("a",), 3), read)
+    told = "3 pictures of config.data.val cannot be read, .* remove them: record 0: cannot be read: damaged, record 1, record 2$"
+    with pytest.raises(UserError, match=told):
+        readable(e, "val", seconds=5)
 
 
 def test_memory_that_cannot_suffice_is_told_before_it_runs_out():

@@ -63,16 +63,17 @@ def detr_view(
     longest: int = LONGEST,
     first: Sequence[int] = (400, 500, 600),
     crop: tuple[int, int] = (384, 600),
+    mirror: bool = True,
 ) -> Example:
     """DETR's training view: mirrored half of the time; then, half of the time, resized to one of `first`, a random piece taken, its height
     and width within `crop`; in the end resized to one of `sides`.
 
-    An empty `first` leaves the crop out. The picture of `first` has no longest side, as in DETR.
+    An empty `first` leaves the crop out, `mirror=False` the mirror images. The picture of `first` has no longest side, as in DETR.
     """
-    if not (first and rng.random() < 0.5):
-        return flip(random_resize(example, rng, sides, longest), rng)  # mirrored last: smaller pictures are mirrored faster
-    example = random_resize(example, rng, first, 1 << 30)
-    return flip(random_resize(random_size_crop(example, rng, *crop), rng, sides, longest), rng)
+    if first and rng.random() < 0.5:
+        example = random_size_crop(random_resize(example, rng, first, 1 << 30), rng, *crop)
+    example = random_resize(example, rng, sides, longest)
+    return flip(example, rng) if mirror else example  # mirrored last: smaller pictures are mirrored faster
 
 
 def scale_jitter(

@@ -18,11 +18,13 @@ def class_list(file: Path, given: Sequence[str] = (), most: int = MOST) -> tuple
 
 
 def lines(file: Path) -> tuple[str, ...]:
-    """A text file's lines that are not empty, without the blanks around them. Raises UserError for what is not UTF-8."""
+    """A text file's lines that are not empty, without the blanks around them. Raises UserError for what cannot be read, or is not UTF-8."""
     try:
         return tuple(line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip())
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is not UTF-8; save it as UTF-8") from error
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}; mend or remove it") from error
 
 
 def checked(names: tuple[str, ...], where: str, most: int = MOST) -> tuple[str, ...]:

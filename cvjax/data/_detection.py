@@ -156,7 +156,8 @@ def _read(pictures: Sequence[Picture], masks: bool, index: int) -> dict[str, Any
     image = Encoded(Path(picture.file).read_bytes())
     if image.size != picture.size:
         (tall, wide), (height, width) = image.size, picture.size
-        raise DecodeError(f"it is {tall} x {wide} pixels, but its annotations are for {height} x {width}; annotate the picture as it is")
+        how = "as viewers show it (EXIF may turn it)" if (wide, tall) == picture.size else "as it is"
+        raise DecodeError(f"it is {tall} x {wide} pixels, but its annotations are for {height} x {width}; annotate the picture {how}")
     return {"image": image, **fields(picture.objects, picture.size, masks), "index": np.int32(index)}
 
 

@@ -1,6 +1,6 @@
 """Segmentation sets that lie as pairs of files: an image, and a label PNG of the same name in another folder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,10 +45,12 @@ def folder(root: str, *parts: str) -> Path:
 
 
 def pairs(images: Path, labels: Path) -> list[Pair]:
-    """Every picture below `images`, in the order of the names, with its label map. Raises UserError for none, or one without its map."""
+    """Every picture below `images`, in the order of the names, with its label map. Raises UserError for none, one without its map, or two
+    that would share one."""
     pictures = sorted(path for path in images.rglob("*") if is_picture(path))
     if not pictures:
         raise UserError(f"{images} holds no pictures")
+    check_distinct(pictures)
     found = [Pair(str(path), str(labels / path.relative_to(images).with_suffix(".png"))) for path in pictures]
     lacking = [pair for pair in found if not Path(pair.labels).is_file()]
     if lacking:
@@ -83,16 +85,27 @@ def _labelled(chosen: Sequence[Pair], index: int) -> Labelled:
 
 
 def picture_size(image: Path) -> tuple[int, int]:
-    """(height, width) of a file, upright, from its header. Raises UserError for what is no picture."""
-    with open(image, "rb") as file:
-        head = file.read(HEADER)
+    """(height, width) of a file, upright, from its header. Raises UserError for what is no picture, or cannot be read."""
     try:
-        return size(head)
-    except DecodeError:
+        with open(image, "rb") as file:
+            head = file.read(HEADER)
         try:
+            return size(head)
+        except DecodeError:
             return size(image.read_bytes())
-        except DecodeError as error:
-            raise UserError(f"{image}: {error}") from error
+    except DecodeError as error:
+        raise UserError(f"{image}: {error}") from error
+    except OSError as error:
+        raise UserError(f"{image} cannot be read: {error.strerror}; mend the file, or remove it") from error
+
+
+def check_distinct(pictures: Iterable[Path]) -> None:
+    """Raises UserError for two pictures whose names differ in the ending alone: which of them is annotated under that name?"""
+    seen: dict[Path, Path] = {}
+    for path in pictures:
+        other = seen.setdefault(path.with_suffix(""), path)
+        if other != path:
+            raise UserError(f"{other} and {path.name} have one name, and so one annotation; rename or remove one of them")
 
 
 def _name(chosen: Sequence[Pair], index: int) -> str:

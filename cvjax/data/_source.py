@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cvjax.data._decode import Encoded
+from cvjax.data._decode import DecodeError, Encoded
 from cvjax.data._objects import Objects
 from cvjax.errors import UserError, did_you_mean
 
@@ -42,6 +42,21 @@ class Info:
     groups: tuple[str, ...] = ()
 
 
+class BeyondSplit(UserError):
+    """A slice that reaches beyond its split."""
+
+
+class Unreadable(UserError):
+    """A record that cannot be read or decoded: its name, and why."""
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(name, reason)  # as they are, for a worker process sends an error by its arguments
+        self.name = name
+
+    def __str__(self) -> str:
+        return ": ".join(self.args)
+
+
 def _number(index: int) -> str:
     return f"record {index}"
 
@@ -72,17 +87,19 @@ class Source:
         return self.info.num_examples
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """The example with its image decoded to uint8 h w 3. Raises UserError, with the record's name, when it cannot
-        be read or decoded.
+        """The example with its image decoded to uint8 h w 3. Raises UserError with the record's name, Unreadable when it cannot be read
+        or decoded.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         try:
             return decoded(self.read(index))
+        except DecodeError as error:
+            raise Unreadable(self.name(index), str(error)) from error
+        except OSError as error:
+            raise Unreadable(self.name(index), f"cannot be read: {error.strerror or error}") from error
         except UserError as error:
             raise UserError(f"{self.name(index)}: {error}") from error
-        except OSError as error:
-            raise UserError(f"{self.name(index)}: cannot be read: {error.strerror or error}") from error
 
 
 def decoded(record: dict[str, Any]) -> dict[str, Any]:
@@ -132,7 +149,7 @@ def _bound(text: str | None, size: int, default: int, part: str) -> int:
         return default
     value = round(int(text[:-1]) * size / 100) if text.endswith("%") else int(text)
     if abs(value) > size:
-        raise UserError(f"split '{part}' reaches beyond its {size} examples")
+        raise BeyondSplit(f"split '{part}' reaches beyond its {size} examples")
     return value + size if text.startswith("-") else value
 
 

@@ -32,6 +32,7 @@ class Reading(NamedTuple):
 
     Attributes:
         image: name of the feature.
+        classes: how many there are.
         xml: whether boxes are VOC's, which count pixels from 1 and end on the last one inside.
         name: index -> what to call the record.
         faulty, max_boxes: see `_detection.source`.
@@ -39,6 +40,7 @@ class Reading(NamedTuple):
     """
 
     image: str
+    classes: int
     xml: bool
     name: Callable[[int], str]
     faulty: str
@@ -64,7 +66,7 @@ def reading(dataset: str, info: Any, labels: str, tfds: Any, name: Callable[[int
     images = [key for key, feature in info.features.items() if isinstance(feature, tfds.features.Image)]
     if len(images) != 1:
         raise UserError(f"'{dataset}' has {len(images)} features that are images, it must be one; has: {', '.join(info.features)}")
-    return Reading(images[0], info.name == "voc", name, faulty, max_boxes, [])
+    return Reading(images[0], len(info.features[OBJECTS].feature["label"].names), info.name == "voc", name, faulty, max_boxes, [])
 
 
 def info(of: Any, reading: Reading, count: int) -> Info:
@@ -87,9 +89,14 @@ def truth(reading: Reading, example: Any) -> Objects:
 
 
 def record(reading: Reading, index: int, example: Any) -> dict[str, Any]:
-    """Raises UserError for more objects than `max_boxes`, and under "refuse" for one without area in the picture."""
+    """Raises UserError for a label that is no class, more objects than `max_boxes`, and under "refuse" one without area in the picture."""
     image = Encoded(example[reading.image].bytes_list.value[0])
     objects = _objects(reading, example, image.size)
+    odd = (objects.classes < 0) | (objects.classes >= reading.classes)
+    if odd.any():
+        k = int(np.argmax(odd))
+        labelled = f"{first_told(objects, k)} has label {objects.classes[k]}"
+        raise UserError(f"{labelled}, but there are {reading.classes} classes, from 0; choose another split, or prepare the set again")
     usable = fields(objects, image.size)
     count = len(usable["boxes"])
     if count > reading.max_boxes:

@@ -29,7 +29,7 @@ def scene(
 
     Args:
         size, longest: of the picture, see `_augment_boxes.resize_shorter`; nothing random makes it larger than that.
-        crop: "detr", that paper's random sizes, crops and mirror images, or "none".
+        crop: "detr", that paper's random sizes and crops, which leave `zoom` no room, or "none".
         zoom: range of the factor of the size; what grows over the edge is cut off, what shrinks leaves room.
         mosaic: probability of four pictures put together; the other three are drawn from `others`.
         most: places in the table, of one picture.
@@ -42,7 +42,7 @@ def scene(
             drawn = [others[int(i)] for i in rng.integers(len(others), size=3)]
             example = _augment_boxes.mosaic([_augment.pixels(one) for one in (example, *drawn)], rng, size)
     if crop == "detr":
-        example = _augment_boxes.detr_view(example, rng, *_detr_sizes(size, longest))
+        example = _augment_boxes.detr_view(example, rng, *_detr_sizes(size, longest), mirror=flip)
     elif tuple(zoom) != (1, 1):
         canvas = _augment_boxes.shorter_size(_augment._image_size(example), size, longest or size)
         example = _augment_boxes.scale_jitter(example, rng, canvas, zoom[0], zoom[1])

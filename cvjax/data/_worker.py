@@ -15,7 +15,7 @@ import numpy as np
 
 from cvjax.data._buckets import Buckets, alike
 from cvjax.data._decode import DecodeError
-from cvjax.data._source import Source, decoded
+from cvjax.data._source import Source, Unreadable, decoded
 from cvjax.errors import UserError
 
 Rows = dict[str, np.ndarray]
@@ -35,10 +35,6 @@ class Task(NamedTuple):
     step: int
     first_row: int
     indices: tuple[int, ...]
-
-
-class Unreadable(UserError):
-    """A record that cannot be read or decoded."""
 
 
 class Job(NamedTuple):
@@ -71,37 +67,42 @@ def rows(job: Job, task: Task) -> tuple[Rows, dict[str, str]]:
         except Unreadable as error:
             if not job.skip:
                 raise
-            unreadable[source.name(index)] = str(error)
-            out.append(_stand_in(job, index, task, k))
+            unreadable[error.name] = str(error)
+            out.append(_stand_in(job, index, task, k, error))
     out = alike(out, job.buckets) if job.buckets else out
     stacked = stack(out, lambda k: source.name(real[k]))
     return {**{key: _padded(value, valid) for key, value in stacked.items()}, "valid": valid}, unreadable
 
 
-def _stand_in(job: Job, index: int, task: Task, k: int) -> dict:
+def _stand_in(job: Job, index: int, task: Task, k: int, why: Unreadable) -> dict:
+    """The next record that can be read. Each draws anew, since a mosaic of the same draw would want the same unreadable picture."""
     source = job.source
-    for other in range(index + 1, index + 1 + STAND_INS):
+    for further in range(1, 1 + STAND_INS):
+        other = (index + further) % len(source)
         try:
-            return _row(job, other % len(source), map(source.read, [other % len(source)]), task, k)
+            return _row(job, other, map(source.read, [other]), task, k, further)
         except Unreadable:
             continue
-    raise UserError(f"{source.name(index)} and the {STAND_INS} records after it cannot be read")
+    raise UserError(f"{why}; the {STAND_INS} records after it cannot be read either")
 
 
 def _read(source: Source, indices: list[int]) -> Iterator[dict]:
     return iter(source.read_many(indices)) if source.read_many else map(source.read, indices)
 
 
-def _row(job: Job, index: int, records: Iterator[dict], task: Task, k: int) -> dict:
+def _row(job: Job, index: int, records: Iterator[dict], task: Task, k: int, *again: int) -> dict:
+    """`again`: number of a further try at the same row."""
     name = job.source.name(index)
     try:
         # The generator depends on the row's place in the run alone: not on workers, hosts or what came before.
-        rng = () if job.seed is None else (np.random.default_rng([job.seed % 2**63, task.step, task.first_row + k]),)
+        rng = () if job.seed is None else (np.random.default_rng([job.seed % 2**63, task.step, task.first_row + k, *again]),)
         return _labelled(job.source, decoded(job.transform(next(records), *rng)))
+    except Unreadable:
+        raise  # another record that the view is made of; it is named
     except DecodeError as error:
-        raise Unreadable(f"{name}: {error}") from error
+        raise Unreadable(name, str(error)) from error
     except OSError as error:
-        raise Unreadable(f"{name}: cannot be read: {error.strerror or error}") from error
+        raise Unreadable(name, f"cannot be read: {error.strerror or error}") from error
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
     except Exception as error:

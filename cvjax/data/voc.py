@@ -6,6 +6,7 @@ Boxes in the xml count pixels from 1 and name the last one inside; here they are
 """
 
 import os
+import re
 import xml.etree.ElementTree as xml
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from cvjax.data._class_list import checked, lines
 from cvjax.data._decode import ENDINGS
 from cvjax.data._detection import Picture, from_xml, source
 from cvjax.data._objects import Objects
-from cvjax.data._pairs import folder, picture_size
+from cvjax.data._pairs import check_distinct, folder, picture_size
 from cvjax.data._source import Source, select, split_names
 from cvjax.errors import UserError, some
 
@@ -33,6 +34,8 @@ GROUPS = {
     "train": "vehicle", "tvmonitor": "tvmonitor",
 }  # fmt: skip
 SIDES = ("xmin", "ymin", "xmax", "ymax")
+FLAGGED = re.compile(r"(?P<name>.*\S)\s+(?P<flag>1|-1|0)")
+DIFFICULT = {"": False, "0": False, "1": True, "0.0": False, "1.0": True}
 
 
 class Sheet(NamedTuple):
@@ -54,15 +57,16 @@ def load(split: str, *, root: str, classes: tuple[str, ...] = (), faulty: str = 
         faulty, max_boxes: see `_detection.source`.
 
     Raises:
-        UserError: files that are not there or no xml, pictures of another size than their xml says, names that are no class, boxes that
-            do not fit the settings.
+        UserError: files that are not there or no xml, two pictures of one name, pictures of another size than their xml says, names that
+            are no class, boxes that do not fit the settings.
     """
     where = folder(root)
     names = checked(tuple(classes), "data.classes") if classes else tuple(GROUPS)
     lists = {path.stem: path for path in sorted(folder(root, "ImageSets", "Main").glob("*.txt"))}
-    chosen = select(split, {name: _listed(path) if name in split_names(split) else [] for name, path in lists.items()})
+    pictures = _pictures(where)
+    chosen = select(split, {name: _listed(path, pictures) if name in split_names(split) else [] for name, path in lists.items()})
     with ThreadPoolExecutor(environment.cores()) as threads:
-        sheets = list(threads.map(partial(_sheet, where, _pictures(where)), chosen))
+        sheets = list(threads.map(partial(_sheet, where, pictures), chosen))
     _check_names(sheets, names, where)
     ends = np.cumsum([len(sheet.names) for sheet in sheets]).tolist()
     found = [_picture(sheet, names, end) for sheet, end in zip(sheets, ends, strict=True)]
@@ -70,16 +74,23 @@ def load(split: str, *, root: str, classes: tuple[str, ...] = (), faulty: str = 
     return source(found, names, faulty=faulty, max_boxes=max_boxes, groups=groups)
 
 
-def _listed(file: Path) -> list[str]:
-    """Names of the pictures. The lists of one class, "aeroplane_train.txt", have 1, -1 or 0 behind a name: -1 says that it is not there."""
-    rows = [line.split() for line in lines(file)]
-    return [row[0] for row in rows if row[1:] != ["-1"]]
+def _listed(file: Path, pictures: dict[str, str]) -> list[str]:
+    """Names of the pictures, which may have blanks. The lists of one class, "aeroplane_train.txt", have 1, -1 or 0 behind a name: -1 says
+    that it is not there."""
+    found = []
+    for line in lines(file):
+        flagged = None if line in pictures else FLAGGED.fullmatch(line)
+        if flagged is None or flagged["flag"] != "-1":
+            found.append(flagged["name"] if flagged else line)
+    return found
 
 
 def _pictures(root: Path) -> dict[str, str]:
     """Name -> file, of all pictures."""
     images = folder(str(root), "JPEGImages")
-    return {path.stem: str(path) for path in map(images.joinpath, os.listdir(images)) if path.suffix.lower() in ENDINGS}
+    found = [path for path in map(images.joinpath, sorted(os.listdir(images))) if path.suffix.lower() in ENDINGS]
+    check_distinct(found)
+    return {path.stem: str(path) for path in found}
 
 
 def _sheet(root: Path, pictures: dict[str, str], name: str) -> Sheet:
@@ -92,6 +103,8 @@ def _sheet(root: Path, pictures: dict[str, str], name: str) -> Sheet:
         raise UserError(f"ImageSets/Main lists '{name}', but there is no {file}; bring it, or take it off the list") from error
     except xml.ParseError as error:
         raise UserError(f"{file} is no whole XML ({error}); write it again") from error
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}; bring it again") from error
     objects = tree.findall("object")
     size = _numbers(tree, ("size/height", "size/width"), file, "the picture's size")
     if picture_size(Path(pictures[name])) != tuple(size):
@@ -101,10 +114,24 @@ def _sheet(root: Path, pictures: dict[str, str], name: str) -> Sheet:
     return Sheet(
         pictures[name],
         (int(size[0]), int(size[1])),
-        [(one.findtext("name") or "").strip() for one in objects],
+        [_name(one, f"{file}: object {k + 1}") for k, one in enumerate(objects)],
         np.array(sides, np.float64).reshape(-1, 4),
-        [(one.findtext("difficult") or "0").strip() == "1" for one in objects],
+        [_difficult(one, f"{file}: object {k + 1}") for k, one in enumerate(objects)],
     )
+
+
+def _name(one: xml.Element, where: str) -> str:
+    name = (one.findtext("name") or "").strip()
+    if not name:
+        raise UserError(f"{where} has no name; write its class there, or remove it")
+    return name
+
+
+def _difficult(one: xml.Element, where: str) -> bool:
+    flag = (one.findtext("difficult") or "").strip()
+    if flag not in DIFFICULT:
+        raise UserError(f"{where} has <difficult>{flag}</difficult>; write 0 or 1")
+    return DIFFICULT[flag]
 
 
 def _numbers(tree: xml.Element, names: tuple[str, ...] | list[str], file: Path, what: str) -> list[float]:

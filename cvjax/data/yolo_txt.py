@@ -8,6 +8,7 @@ A picture without a text file has no objects.
 """
 
 import math
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -15,17 +16,18 @@ from pathlib import Path
 import numpy as np
 
 from cvjax import environment
-from cvjax.data._class_list import checked, class_list
+from cvjax.data._class_list import checked, lines
 from cvjax.data._decode import is_picture
 from cvjax.data._detection import Picture, source
 from cvjax.data._objects import Objects
-from cvjax.data._pairs import folder, picture_size
+from cvjax.data._pairs import check_distinct, folder, picture_size
 from cvjax.data._source import Source, select, split_names
 from cvjax.errors import UserError
 from cvjax.ops import boxes
 
 TABLE = "data.yaml"
 NAMES = "classes.txt"
+PIXELS = 2  # a number above it is no share of the picture; one a little outside 0 to 1 is a faulty box, see `_detection.source`
 
 
 def load(split: str, *, root: str, faulty: str = "drop", max_boxes: int = 0) -> Source:
@@ -36,8 +38,8 @@ def load(split: str, *, root: str, faulty: str = "drop", max_boxes: int = 0) -> 
         faulty, max_boxes: see `_detection.source`.
 
     Raises:
-        UserError: nothing there, no class list, a line that is none, named by file and number, a text file without its picture, boxes
-            that do not fit the settings.
+        UserError: nothing there, no class list, a line that is none, named by file and number, a text file without its picture or for two
+            of them, boxes that do not fit the settings.
     """
     images, where = folder(root, "images"), Path(root).expanduser()
     names = _classes(where)
@@ -55,12 +57,15 @@ def load(split: str, *, root: str, faulty: str = "drop", max_boxes: int = 0) -> 
 
 def _classes(root: Path) -> tuple[str, ...]:
     if not (root / TABLE).is_file():
-        return class_list(root / NAMES)
+        if not (root / NAMES).is_file():
+            told = f"write the names, one a line, into {root / NAMES}, or `names: [first, second]` into {root / TABLE}"
+            raise UserError(f"there is no class list: {told}")
+        return checked(lines(root / NAMES), str(root / NAMES))
     import yaml
 
     try:
         table = yaml.safe_load((root / TABLE).read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{root / TABLE} cannot be read: {' '.join(str(error).split())}") from error
     names = table.get("names") if isinstance(table, dict) else None
     if isinstance(names, dict) and set(names) == set(range(len(names))):
@@ -76,6 +81,7 @@ def _files(root: Path, split: str) -> list[tuple[Path, Path]]:
     pictures = sorted(path for path in images.rglob("*") if is_picture(path))
     if not pictures:
         raise UserError(f"{images} holds no pictures")
+    check_distinct(pictures)
     if not labels.is_dir():
         raise UserError(f"there is no folder {labels}; text files with the objects of {images} belong there")
     found = [(path, labels / path.relative_to(images).with_suffix(".txt")) for path in pictures]
@@ -88,7 +94,7 @@ def _files(root: Path, split: str) -> list[tuple[Path, Path]]:
 def _picture(root: Path, classes: int, files: tuple[Path, Path]) -> Picture:
     image, text = files
     height, width = picture_size(image)
-    rows = _rows(text, classes) if text.exists() else []
+    rows = _rows(text, classes) if os.path.lexists(text) else []  # a link to nothing is not "no objects"
     table = np.array(rows, np.float64).reshape(-1, 5)
     xywh = boxes.to_coco(boxes.from_detr(table[:, 1:], (height, width)))
     none, ids = np.zeros(len(table), bool), np.zeros(len(table), np.int64)
@@ -97,10 +103,12 @@ def _picture(root: Path, classes: int, files: tuple[Path, Path]) -> Picture:
 
 def _rows(file: Path, classes: int) -> list[list[float]]:
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        content = file.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is no text") from error
-    return [_row(line.split(), classes, f"{file}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}; mend or remove it") from error
+    return [_row(line.split(), classes, f"{file}, line {number}") for number, line in enumerate(content, 1) if line.strip()]
 
 
 def _row(words: list[str], classes: int, where: str) -> list[float]:
@@ -110,10 +118,10 @@ def _row(words: list[str], classes: int, where: str) -> list[float]:
         row = [float(word) for word in words]
     except ValueError:
         row = [math.nan] * 5
-    if any(math.isnan(value) for value in row):
+    if not all(map(math.isfinite, row)):
         raise UserError(f"{where}: '{' '.join(words)}' are not five numbers")
     if row[0] not in range(classes):
         raise UserError(f"{where}: no class is {words[0]}, they are 0 to {classes - 1}: lengthen the class list, or mend the line")
-    if not all(0 <= value <= 1 for value in row[1:]):
+    if max(map(abs, row[1:])) > PIXELS:
         raise UserError(f"{where}: '{' '.join(words[1:])}' are not between 0 and 1; they are shares of the picture's width and height")
     return row

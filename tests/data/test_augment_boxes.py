@@ -1,10 +1,15 @@
 """Boxes and masks that move with their picture. The truth: a mask is moved, and the tight box of what becomes of it is compared."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
-from cvjax.data import _augment, shapes
+from cvjax.data import _augment, _pipeline, _views_boxes, shapes
 from cvjax.data import _augment_boxes as a
+from cvjax.data._decode import DecodeError
+from cvjax.data._source import Info, Source
+from cvjax.errors import UserError
 
 
 def example(seed=0, size=96):
@@ -115,6 +120,18 @@ def test_detrs_view_is_mirrored_and_cropped_half_of_the_time():
     assert all(a.detr_view(before, np.random.default_rng(k), (64,), 10_000, ())["image"].shape == (64, 128, 3) for k in range(20))
 
 
+def test_a_view_of_detr_is_mirrored_only_where_that_is_asked_for():
+    before = blank(64, 128) | {"index": np.int32(0)}
+    before["image"][:, :64] //= 2
+    for flip, expected in ((False, 0), (True, 50)):
+        views = [
+            _views_boxes.scene(before, np.random.default_rng(k), size=64, longest=128, most=1, crop="detr", flip=flip)["image"]
+            for k in range(100)
+        ]
+        mirrored = [view[:, : view.shape[1] // 4].mean() > view[:, -view.shape[1] // 4 :].mean() for view in views]
+        assert abs(sum(mirrored) - expected) <= (20 if flip else 8), "a crop may show one side alone"
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_scale_jitter_fits_its_canvas(seed):
     before = blank(40, 80)
@@ -140,6 +157,25 @@ def test_a_mosaic_puts_four_pictures_around_a_point():
             assert (after["image"][mask] == 50 * (k + 1)).all() and mask.any()
         y, x = (int((after["image"][:, 0, 0] == 50).sum()), int((after["image"][0, :, 0] == 50).sum()))
         assert 20 <= y <= 60 and 25 <= x <= 75
+
+
+@pytest.mark.parametrize("kind", ["thread", "process"])
+def test_a_mosaic_names_the_picture_that_it_cannot_read(kind):
+    source = Source(Info(("a",), 8, "detection"), partial(scene_but_for, 5), "photos/{}.jpg".format)
+    view = partial(_views_boxes.scene, size=64, longest=64, most=1, mosaic=1.0, others=source)
+    draw = dict(batch_size=4, seed=0, workers=1, kind=kind, buckets=((64, 64),))
+    with _pipeline.train_batches(source, view, unreadable=1, **draw) as batches:
+        seen = np.concatenate([next(batches)["index"] for _ in range(4)])
+    assert batches.unreadable == {"photos/5.jpg": "photos/5.jpg: damaged"} and 5 not in seen
+    with pytest.raises(UserError, match=r"^photos/5.jpg: damaged$"), _pipeline.train_batches(source, view, **draw) as batches:
+        for _ in range(4):
+            next(batches)
+
+
+def scene_but_for(bad, index):
+    if index == bad:
+        raise DecodeError("damaged")
+    return blank(40, 60) | {"index": np.int32(index)}
 
 
 def test_without_objects_or_masks_nothing_breaks():

@@ -319,7 +319,10 @@ def test_two_files_that_count_alike_are_written_apart(tmp_path):
 def test_a_picture_of_another_size_than_its_annotations_is_named(tmp_path):
     instances(tmp_path, WHOLE)
     picture(tmp_path / "val" / "5.png", (WIDTH, HEIGHT))
-    with pytest.raises(UserError, match=r"5.png: it is 30 x 20 pixels, but its annotations are for 20 x 30"):
+    with pytest.raises(UserError, match=r"5.png: it is 30 x 20 pixels, but its annotations are for 20 x 30; .*EXIF may turn it"):
+        coco.load("val", root=str(tmp_path))[0]
+    picture(tmp_path / "val" / "5.png", (7, HEIGHT))
+    with pytest.raises(UserError, match=r"5.png: it is 7 x 20 pixels, but its annotations are for 20 x 30; annotate the picture as it is"):
         coco.load("val", root=str(tmp_path))[0]
 
 
@@ -390,6 +393,9 @@ def test_a_box_that_ends_where_it_begins_is_a_slip(tmp_path, capsys):
         (sheet(size="<width>20</width><height>30</height>"), "a.xml is for 30 x 20 pixels, but .*a.png has 20 x 30"),
         (sheet(boxes=[("one", 2, 3, 4)]), r"does not say object 1's box \(xmin, ymin, xmax, ymax\)"),
         (sheet(boxes=[("nan", 2, 3, 4)]), "does not say object 1's box"),
+        (sheet(label=" "), "a.xml: object 1 has no name; write its class"),
+        (sheet(difficult="True"), "a.xml: object 1 has <difficult>True</difficult>; write 0 or 1"),
+        (sheet(difficult=2), "object 1 has <difficult>2</difficult>"),
         (sheet(label="wug"), r"no class: 'wug' \(1 objects\), first of .*a.png; set data.classes=\('wug',\)"),
         (sheet(more=sheet(label="wug").split("</size>")[1][:-13]), r"'wug' \(1 objects\).*set data.classes=\('aeroplane', .*, 'wug'\)"),
     ],
@@ -397,6 +403,36 @@ def test_a_box_that_ends_where_it_begins_is_a_slip(tmp_path, capsys):
 def test_what_is_wrong_with_an_xml_is_said(tmp_path, content, message):
     with pytest.raises(UserError, match=message):
         voc.load("train", root=folders(tmp_path, a=content))
+
+
+@pytest.mark.parametrize(("flag", "expected"), [("1", True), ("1.0", True), ("0", False), ("0.0", False), (" ", False)])
+def test_difficult_is_one_or_nought(tmp_path, flag, expected):
+    source = voc.load("train", root=folders(tmp_path, a=sheet(difficult=flag)))
+    assert source.truth(0).difficult.tolist() == [expected]
+
+
+def test_names_of_pictures_may_have_blanks(tmp_path):
+    root = folders(tmp_path, **{name: sheet(boxes=[]) for name in ("a b", "c 1", "d")})
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("c 1\na b  1\nd\t-1\na b\n")
+    source = voc.load("train", root=root)
+    assert [source.name(i).rpartition("/")[2] for i in range(len(source))] == ["c 1.png", "a b.png", "a b.png"]
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("a c\n")
+    with pytest.raises(UserError, match="lists 'a c', but"):
+        voc.load("train", root=root)
+
+
+def test_voc_files_that_cannot_be_read_are_named(tmp_path):
+    root = folders(tmp_path, a=sheet())
+    image, file, listed = (tmp_path / place for place in ("JPEGImages/a.png", "Annotations/a.xml", "ImageSets/Main/train.txt"))
+    image.unlink()
+    image.symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(UserError, match=r"JPEGImages/a.png cannot be read: No such file"):
+        voc.load("train", root=root)
+    for path in (image, file, listed):
+        path.unlink()
+        path.mkdir()
+        with pytest.raises(UserError, match=rf"{path.name} cannot be read: Is a directory"):
+            voc.load("train", root=root)
 
 
 def test_what_is_not_there_is_said(tmp_path):
@@ -465,8 +501,7 @@ def test_yolo(tmp_path, names):
         ("-1 0.5 0.5 0.2 0.2", "no class is -1"),
         ("0.5 0.5 0.5 0.2 0.2", "no class is 0.5"),
         ("0 15 9 6 2", "line 2: '15 9 6 2' are not between 0 and 1"),
-        ("0 0.5 0.5 -0.2 0.2", "are not between 0 and 1"),
-        ("0 0.5 0.5 inf 0.2", "are not between 0 and 1"),
+        ("0 0.5 0.5 inf 0.2", "are not five numbers"),
     ],
 )
 def test_a_line_that_is_none_is_named(tmp_path, line, message):
@@ -477,7 +512,7 @@ def test_a_line_that_is_none_is_named(tmp_path, line, message):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ("", "there is no class list: write the names, one a line, into .*classes.txt"),
+        ("", r"there is no class list: write the names, one a line, into .*classes.txt, or `names: .first, second.` into .*data.yaml$"),
         ("names: [a, a]", "data.yaml names 'a' twice"),
         ("names: {1: a, 2: b}", "data.yaml needs `names`"),
         ("nc: 3", "data.yaml needs `names`"),
@@ -487,6 +522,38 @@ def test_a_line_that_is_none_is_named(tmp_path, line, message):
 def test_a_class_list_that_is_none_is_said(tmp_path, names, message):
     with pytest.raises(UserError, match=message):
         yolo_txt.load("train", root=texts(tmp_path, names, a=""))
+
+
+def test_yolo_boxes_outside_or_without_size_are_left_out_or_refused(tmp_path, capsys):
+    root = texts(tmp_path, a="0 0.5 0.5 -0.2 0.2\n0 0.5 0.5 0 0.2\n1 1.5 0.5 0.2 0.2\n1 1.000001 0.5 0.2 0.2\n")
+    source = yolo_txt.load("train", root=root)
+    told = capsys.readouterr().err
+    assert "3 of 4 boxes have no area in their picture (2 of zero or negative size and 1 outside the picture), first object 1" in told
+    np.testing.assert_allclose(source[0]["boxes"], [[27, 8, 30, 12]], atol=1e-3)
+    with pytest.raises(UserError, match=r"3 of 4 boxes .*first object 1 .*a.png; mend the annotations"):
+        yolo_txt.load("train", root=root, faulty="refuse")
+
+
+def test_two_pictures_of_one_name_are_refused(tmp_path):
+    of_texts, of_sheets = texts(tmp_path / "yolo", a=""), folders(tmp_path / "voc", a=sheet())
+    picture(tmp_path / "yolo" / "images" / "train" / "a.jpg")
+    picture(tmp_path / "voc" / "JPEGImages" / "a.jpg")
+    for load, root in ((yolo_txt.load, of_texts), (voc.load, of_sheets)):
+        with pytest.raises(UserError, match=r"/a.jpg and a.png have one name, and so one annotation; rename or remove one"):
+            load("train", root=root)
+
+
+def test_yolo_files_that_cannot_be_read_are_named(tmp_path):
+    root = texts(tmp_path, a="")
+    text = tmp_path / "labels" / "train" / "a.txt"
+    text.unlink()
+    text.symlink_to(tmp_path / "nowhere.txt")
+    with pytest.raises(UserError, match=r"labels/train/a.txt cannot be read: No such file"):
+        yolo_txt.load("train", root=root)
+    text.unlink()
+    text.mkdir()
+    with pytest.raises(UserError, match=r"labels/train/a.txt cannot be read: Is a directory; mend or remove it"):
+        yolo_txt.load("train", root=root)
 
 
 def test_texts_without_a_picture_and_no_texts_at_all_are_said(tmp_path):
@@ -622,6 +689,22 @@ def test_what_is_wrong_with_objects_of_tfds_is_said(prepared):
     for settings, message in (({"max_boxes": 0}, "counting would read every picture"), ({"faulty": "keep"}, "data.faulty is 'keep'")):
         with pytest.raises(UserError, match=message):
             tfds.load(**load, **settings)
+
+
+@tfds_warns
+@pytest.mark.parametrize("label", [-1, 80])
+def test_a_label_of_tfds_that_is_no_class_is_said(prepared, monkeypatch, label):
+    source = tfds.load("train", dataset="coco/2017", data_dir=prepared)
+    whole = tfds._fields
+
+    def mislabelled(raw):
+        fields = whole(raw)
+        fields["objects/label"].int64_list.value[-1] = label
+        return fields
+
+    monkeypatch.setattr(tfds, "_fields", mislabelled)
+    with pytest.raises(UserError, match=rf"record 0: object 2 \(id 901.*\) has label {label}, but there are 80 classes, from 0"):
+        source[0]
 
 
 def counted(record):

@@ -219,6 +219,7 @@ ODD = rf"outside the class list: 7 \(6 pixels\), 9 \(3 pixels\), first in .*{A};
         (listed(one()), {"split_fraction": 0.5}, "already split into train"),
         (listed(one(), spoil("images/train/a.png")), {}, "images/train holds no pictures"),
         (listed(one(), one(name="b"), spoil(A)), {}, rf"images/train/a.png has no label map .*{A}; add it"),
+        (listed(one(), spoil("images/train/a.jpg", b"x")), {}, "images/train/a.jpg and a.png have one name, and so one annotation"),
         (one(), {}, r"no class list: write the names.*classes\.txt"),
         (listed(one()), {"classes": ("a", "b", "c")}, "both name the classes"),
         (listed(one(), spoil("classes.txt", b"a\nb\na\n")), {}, "classes.txt names 'a' twice"),
