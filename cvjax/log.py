@@ -20,6 +20,7 @@ from cvjax.reporting.words import in_detail
 
 PERCENT = ("top1", "top5", "mAP", "f1", "accuracy", "mIoU", "fwIoU", "pixel_acc", "mean_acc", "boundary_F1", "AP", "AR")
 EARLY = 100, 2000  # steps, at least and at most: in the first half of a run every detector may find one box over and over
+SILENCE = 60  # seconds after which a log file that has no bar gets a line
 SAME = 0.8  # mean IoU of the surest detections of different objects, above which they are one box
 
 
@@ -79,6 +80,7 @@ class Log:
         self.main = jax.process_index() == 0
         self.total, self.start, self.steps_per_epoch = total_steps, start_step, steps_per_epoch
         self._warned: set[str] = set()
+        self._told = time.monotonic()
         if self.main:
             import tensorboardX
 
@@ -103,7 +105,7 @@ class Log:
         """One line for one step; `values` maps "train/loss" and the like to plain numbers."""
         if not self.main:
             return
-        epoch = round(step / self.steps_per_epoch, 4)
+        epoch = round(step / self.steps_per_epoch, 6)
         self._warn("unfinished", step, unfinished(values))
         if step >= max(EARLY[0], min(EARLY[1], self.total / 2)):
             self._warn("collapsed", step, collapsed(values))
@@ -118,12 +120,15 @@ class Log:
             self.say(f"warning: step {step}: {told}; said once, measured to the end")
 
     def progress(self, step: int, values: dict[str, float]) -> None:
-        """Moves the bar to `step` and shows a few of the values; makes the files complete up to here."""
+        """Moves the bar to `step` and shows a few of the values, in a line now and then where there is no terminal; completes the files."""
         if not self.main:
             return
         shown = ("train/loss", "train/top1", "train/lr", "time/images_per_s", "time/data_wait")
         text = "  ".join(screen(name, values[name]) for name in shown if name in values)
         self._bar.update(self._task, completed=step, text=text)
+        if not self._bar.console.is_terminal and time.monotonic() - self._told > SILENCE:
+            self._told = time.monotonic()
+            self.say(f"step {step} of {self.total}  {text}")
         self.flush()
 
     def say(self, text: str) -> None:

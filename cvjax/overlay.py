@@ -47,15 +47,15 @@ def segmentation(image: np.ndarray, labels: np.ndarray, lines: Sequence[tuple[in
     return np.asarray(sheet)
 
 
-def legend(names: Sequence[str], side: int = 280) -> np.ndarray:
-    """Which colour is which class, in a square: uint8 side side 3."""
+def legend(names: Sequence[str], side: int = 280, opacity: float = OPACITY) -> np.ndarray:
+    """Which colour is which class, in a square, as it looks over mid-grey: uint8 side side 3."""
     columns = 1 if len(names) <= 12 else 2
     rows = -(-len(names) // columns)
     size = min(18, int(side / (1.5 * rows + 1)))
     sheet = Image.new("RGB", (side, side), lettering.PAPER)
     for number, name in enumerate(names):
         corner = (number // rows * side // columns + size // 2, size // 2 + round(1.5 * size * (number % rows)))
-        _entry(ImageDraw.Draw(sheet), corner, side // columns - size, size, number, name)
+        _entry(ImageDraw.Draw(sheet), corner, side // columns - size, size, number, name, opacity)
     return np.asarray(sheet)
 
 
@@ -68,11 +68,13 @@ def coloured(picture: Image.Image, labels: np.ndarray) -> Image.Image:
     return Image.fromarray(np.where(stretched[..., None] == IGNORE, pixels, mixed.astype(np.uint8)))
 
 
-def _entry(draw: ImageDraw.ImageDraw, corner: tuple[int, int], width: int, size: int, number: int, text: str) -> None:
+def _entry(
+    draw: ImageDraw.ImageDraw, corner: tuple[int, int], width: int, size: int, number: int, text: str, opacity: float = OPACITY
+) -> None:
     """A square of the class's colour as it looks over mid-grey, its name, and flush right its share."""
     (x, y), letters = corner, lettering.font(size)
     left, _, end = text.partition("\t")
-    red, green, blue = (int(c) for c in OPACITY * palette()[number] + (1 - OPACITY) * 127)
+    red, green, blue = (int(c) for c in opacity * palette()[number] + (1 - opacity) * 127)
     draw.rectangle((x, y, x + size, y + size), fill=(red, green, blue), outline=lettering.INK)
     room = width - 2 * size - letters.getlength(end)
     draw.text((x + 1.5 * size, y + size // 2), lettering.fit(left, letters, room), lettering.INK, letters, anchor="lm")

@@ -1,8 +1,8 @@
 """Objects in boxes: the network's own set of losses, COCO's and VOC's average precision, boxes drawn over the picture.
 
-What a paper is about, how predictions are matched to objects and what they cost, is in the model's file (`loss`, `decode`); here is what
-all detectors share. Boxes are xyxy; those of a batch in pixels of the padded image, those that a network has detected as shares, 0-1, of
-the picture's own width and height.
+What a paper is about, how predictions are matched to objects and what they cost, is in the model's file, whose `loss` and `decode` those
+here get as `of_model`; here is what all detectors share. Boxes are xyxy; those of a batch in pixels of the padded image, those that a
+network has detected as shares, 0-1, of the picture's own width and height.
 
 b batch · h w pixels · n objects · m detections · k classes
 """
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from cvjax import frames
+from cvjax import frames, overlay
 from cvjax.errors import UserError
 from cvjax.metrics.detection import DetectionScores, quality
 from cvjax.state import Term
@@ -21,6 +21,8 @@ DATA = ("detection",)
 TINY = {"name": "detr", "variant": "tiny", "dropout": 0.0}  # the smallest model to test this task with
 SHOWN = 0.5  # score from which a detection is drawn
 LISTED = 2  # classes in a caption
+EXPLAINED = 32  # classes in a legend
+NOTHING = f"none surer than {100 * SHOWN:.0f} %"
 
 
 def fields(info) -> dict:
@@ -80,6 +82,11 @@ def panel(image: np.ndarray, row: dict, info) -> np.ndarray:
     return frames.beside(pictures)
 
 
+def legend(info) -> np.ndarray:
+    """The colours of the classes, of many the first, to stand among pictures; uint8 s s 3."""
+    return overlay.legend(info.classes[:EXPLAINED], opacity=1.0)
+
+
 def caption(row: dict, info) -> tuple[str, float | None]:
     """What to write under a picture, and its score, see `metrics.detection.quality`. Of a picture with unknown objects, what is in it, and
     None."""
@@ -88,10 +95,10 @@ def caption(row: dict, info) -> tuple[str, float | None]:
     most = [k for k in np.argsort(-counts, kind="stable") if counts[k]]
     found = ", ".join(f"{counts[k]} {info.classes[k]}" for k in most[:LISTED]) + (", ..." if len(most) > LISTED else "")
     if "boxes" not in row:
-        return found or "nothing found", None
+        return found or NOTHING, None
     of_truth = truth(row, (1, 1))
     score = quality(*of_truth, *detections(row, (1, 1), 0.0))
-    return f"AP50\t{100 * score:.0f} %\nof {len(of_truth[0])}: {found or 'nothing found'}", score
+    return f"AP50\t{100 * score:.0f} %\nof {len(of_truth[0])}: {found or NOTHING}", score
 
 
 def describe(row: dict, info) -> dict:

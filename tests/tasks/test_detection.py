@@ -46,7 +46,7 @@ def test_caption_says_what_is_there_and_how_well_it_was_read():
     assert score == pytest.approx(0.5) and text.startswith("AP50\t50 %") and "of 2: 2 dog" in text
     assert detection.caption(row(truth=False), INFO) == ("2 dog", None)
     nothing = row(truth=False) | {"detected_scores": np.zeros(3, np.float32)}
-    assert detection.caption(nothing, INFO) == ("nothing found", None)
+    assert detection.caption(nothing, INFO) == ("none surer than 50 %", None)
 
 
 def test_one_prediction_as_json():
