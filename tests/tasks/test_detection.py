@@ -139,3 +139,9 @@ def test_quality_of_a_picture_is_ap_at_half():
     none = np.zeros((0, 4))
     assert scores.quality(none, classes[:0], boxes, classes, np.array([0.4, 0.1])) == 1
     assert scores.quality(none, classes[:0], boxes, classes, np.array([0.6, 0.1])) == 0
+
+
+def test_a_legend_has_the_colours_of_boxes():
+    legend = detection.legend(INFO)
+    drawn = frames.boxed(np.zeros((300, 300, 3), np.uint8), np.array([[50, 50, 200, 200]]), np.array([0]))
+    assert legend.shape == (280, 280, 3) and (legend[18, 18] == drawn[50, 100]).all()
