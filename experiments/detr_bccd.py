@@ -5,7 +5,7 @@ photographs are halved; `root` is the set's folder, which lies as PASCAL VOC doe
 
 Run:      python launch.py train --config=experiments/detr_bccd.py:root=bccd --init=runs/detr_shapes --workdir=runs/detr_bccd
           python launch.py train --config=experiments/detr_bccd.py:root=bccd,overfit --workdir=runs/bccd_overfit
-Expected: not run to its end yet
+Expected: AP50 73.3 %, AP 44.7 % of 87 validation photographs (seed 0; white cells 73, red 41, platelets 20), 45 minutes of a CPU core
 Smoke:    python launch.py train --config=experiments/detr_bccd.py:smoke --workdir=runs/detr_bccd_smoke
 """
 
