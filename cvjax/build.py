@@ -145,9 +145,9 @@ def initial_state(experiment: Experiment, restoring: bool = False, complete: boo
         if fresh and complete:
             raise UserError(f"{experiment.init} does not fill the model: {some(fresh)}")
         print(f"from {experiment.init}" + (f"; initialised anew: {some(fresh)}" if fresh else ""))
+    optimiser, schedule = make_optimiser(experiment, params)
     if not restoring:
         _warn_of_frozen(experiment.config.optim.to_dict(), [path.partition("/")[2] for path in fresh if path.startswith("params/")])
-    optimiser, schedule = make_optimiser(experiment, params)
     slots = () if experiment.fitted else jax.jit(optimiser.init)(params)
     state = State(step=jnp.int32(0), params=params, stats=stats, opt=slots)
     return parallel.replicate(state), optimiser, schedule
