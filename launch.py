@@ -32,7 +32,7 @@ except ModuleNotFoundError:
 
 from cvjax.errors import Interrupted, TrainingFailed, UserError, did_you_mean
 from cvjax.search import ADAPTIVE, LISTED, PRUNERS
-from cvjax.verbs import VERBS
+from cvjax.verbs import METHODS, VERBS
 
 FLAGS = flags.FLAGS
 OURS = {name for _, names in VERBS.values() for name in names}
@@ -57,7 +57,7 @@ flags.DEFINE_string("storage", "", "URL of an Optuna storage that several machin
 flags.DEFINE_integer("retries", 1, "How often a run of a study that failed is started again.")
 flags.DEFINE_boolean("dry_run", False, "Print the runs of a study, start none and touch nothing.")
 flags.DEFINE_enum("checkpoint", "latest", ["latest", "best"], "Which checkpoint eval, predict, explain, generate and cascade use.")
-flags.DEFINE_enum("method", None, ["attention", "rollout", "gradcam", "queries"], "How explain finds where a network looks.")
+flags.DEFINE_enum("method", None, METHODS, "How explain finds where a network looks; queries is for detectors, the others are not.")
 flags.DEFINE_string("target", "", "What a cascade is chosen for: accuracy:0.9 or compute:40e6, average multiply-adds.")
 flags.DEFINE_enum("confidence", "max_probability", ["max_probability", "margin", "entropy"], "What a cascade stops by.")
 flags.DEFINE_string("truth", None, "File of true objects that score compares with, in COCO's form (instances_val2017.json).")

@@ -30,7 +30,7 @@ def drawer(e: Experiment, state: State) -> Callable[[dict, dict, dict], list[Pan
         weights, canvas = look(batch)[-1][0], batch["image"].shape[1:3]
         places = grid(canvas, weights.shape[-1])
         if places is None or weights.shape[1] != len(row["detected_scores"]):
-            raise UserError("--method=queries: the network's last attention is not of its detections to a map; use --method=gradcam")
+            raise UserError("explain: the network's last attention is not of its detections to a map; use predict, which draws its boxes")
         heat = np.asarray(weights.mean(0)).reshape(-1, *places)
         return [_panel(e, example["image"], canvas, heat[i], row, int(i)) for i in _surest(row["detected_scores"])]
 

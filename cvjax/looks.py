@@ -36,7 +36,8 @@ def attention(e: Experiment, state: State) -> Callable[[dict], list[jax.Array]]:
 
     variables = step.variables(state)
     if not jax.eval_shape(look, variables, {"image": e.blank()["image"]}):
-        raise UserError(f"{_file(e)} has no attention to look at; use --method=gradcam")
+        instead = "predict, which draws its boxes" if e.info.task == "detection" else "--method=gradcam"  # that is not for detectors
+        raise UserError(f"{_file(e)} has no attention to look at; use {instead}")
     return partial(jax.jit(look), variables)
 
 

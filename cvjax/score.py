@@ -16,19 +16,19 @@ from cvjax.metrics.average_precision import Detections, Evaluation, Truths, eval
 from cvjax.reporting.words import MISSING, aligned
 
 MOST_CLASSES = 80  # whose AP is shown one by one: COCO's
-WORDS = {
+WORDS = {  # sizes are areas, and both ends count: an object of exactly 32 x 32 pixels is in two ranges
     "AP": "average precision, mean over IoU 0.50 to 0.95",
     "AP50": "at IoU 0.50",
     "AP75": "at IoU 0.75",
-    "APs": "of objects below 32 x 32 pixels",
-    "APm": "of objects up to 96 x 96",
-    "APl": "of larger ones",
+    "APs": "of objects up to 32 x 32 pixels",
+    "APm": "from 32 x 32 to 96 x 96",
+    "APl": "from 96 x 96 on",
     "AR1": "average recall with 1 detection a picture and class",
     "AR10": "with 10",
     "AR100": "with 100",
-    "ARs": "of objects below 32 x 32 pixels",
-    "ARm": "of objects up to 96 x 96",
-    "ARl": "of larger ones",
+    "ARs": "of objects up to 32 x 32 pixels",
+    "ARm": "from 32 x 32 to 96 x 96",
+    "ARl": "from 96 x 96 on",
 }
 
 

@@ -18,6 +18,7 @@ from cvjax.errors import Interrupted, UserError
 from cvjax.schema import assign
 
 Assignments = list[tuple[str, str]]
+METHODS = ("attention", "rollout", "gradcam", "queries")  # of explain
 
 
 def train(flags: Any, words: list[str], assignments: Assignments) -> None:
@@ -69,11 +70,13 @@ def generate(flags: Any, words: list[str], assignments: Assignments) -> None:
 
 
 def explain(flags: Any, words: list[str], assignments: Assignments) -> None:
-    method = _needed(flags, "method", "explain")
+    if not flags.method:
+        raise UserError(f"explain needs --method={'|'.join(METHODS)}; queries is the one for detectors, and for them alone")
     workdir, config = _run(flags, "explain", assignments)
     from cvjax import explain
 
-    explain.explain_files(config, workdir, words, method, flags.checkpoint, Path(flags.out or workdir / "explanations" / method))
+    out = Path(flags.out or workdir / "explanations" / flags.method)
+    explain.explain_files(config, workdir, words, flags.method, flags.checkpoint, out)
 
 
 def check(flags: Any, words: list[str], assignments: Assignments) -> None:

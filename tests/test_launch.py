@@ -150,7 +150,7 @@ def test_help_names_every_verb():
     (["describe", DIGITS, "--all"], "--config and --rerun describe one"),
     (["describe", "--all", "resnet51"], "did you mean 'resnet50'"),
     (["predict", "--workdir=/nowhere", "a.png"], "holds no run"),
-    (["explain", "--workdir=/nowhere", "a.png"], "explain needs --method"),
+    (["explain", "--workdir=/nowhere", "a.png"], "explain needs --method=attention|rollout|gradcam|queries"),
     (["explain", "--workdir=/nowhere", "--method=rollout", "a.png"], "holds no run"),
     (["explain", "--workdir=/nowhere", "--method=lime", "a.png"], "attention|rollout|gradcam"),
     (["report", "--workdir=/nowhere"], "/nowhere"),

@@ -3,7 +3,12 @@
 What makes it fast: only pairs with IoU >= 0.5 can match, and they are few; they are matched in all pictures and classes at once
 (`_matching`); and precision has its peaks at the detections that find something, so that the others need only be counted.
 
-n rows of a table · T thresholds of IoU · R of recall · K categories · A ranges of size · M numbers of detections
+AP of one category, at one IoU: with detections sorted by score, the surest first, after each of them precision is tp / (tp + fp) and recall
+tp / objects. Precision is replaced by its running maximum from the end, the highest at this recall or more, and AP is its mean at the 101
+recalls 0, 0.01, ..., 1, each read at the first detection that reaches it, and 0 where none does.
+
+n rows of a table · s detections that overlap an object (IoU >= 0.5) · T thresholds of IoU · R of recall · K categories · A ranges of size ·
+M numbers of detections
 """
 
 from __future__ import annotations
@@ -18,7 +23,8 @@ from cvjax.metrics._matching import Matches
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
-AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}  # both ends count
+# Pixels; both ends count, as in COCOeval: an object of exactly 32 x 32 is small and medium.
+AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 MOST = (1, 10, 100)  # detections of a picture and category, the best ones
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
@@ -185,15 +191,15 @@ def _curves(
 
     Args:
         table: all detections.
-        matched: s, which of them hit or lost are about: T s A bool.
+        matched: s, those of them that overlap an object.
+        hit, lost: T s A bool, which of these found an object, and which found one that is ignored.
         to_find: K A, numbers of objects.
     """
     order = np.lexsort((-table.score, table.category))  # best first; of equals the one of the earlier image
     table, place = _Table(*(column[order] for column in table)), np.argsort(order)[matched]
     by_score = np.argsort(place)
     place, hit, lost = place[by_score], hit[:, by_score], lost[:, by_score]
-    lost |= hit  # counted apart from those that found nothing
-    lost &= table.inside[place]
+    excused = (hit | lost) & table.inside[place]  # of all detections in the range of size these are no false positives
     K = len(to_find)
     start = np.searchsorted(table.category, np.arange(K + 1))
     shape = (len(THRESHOLDS), len(RECALLS), K, len(AREAS), len(MOST))
@@ -204,11 +210,11 @@ def _curves(
         of_category = np.searchsorted(at, start)
         for a in range(len(AREAS)):
             count = np.append(0, np.cumsum(table.inside[:, a] & (table.rank < most)))
-            right, known = hit[:, kept, a], lost[:, kept, a]
+            right, not_false = hit[:, kept, a], excused[:, kept, a]
             for k in np.flatnonzero(to_find[:, a]):
                 part = slice(of_category[k], of_category[k + 1])
                 tp = np.cumsum(right[:, part], axis=1)
-                fp = count[at[part] + 1] - count[start[k]] - np.cumsum(known[:, part], axis=1)
+                fp = count[at[part] + 1] - count[start[k]] - np.cumsum(not_false[:, part], axis=1)
                 of_score = table.score[at[part]]
                 precision[:, :, k, a, m], recall[:, k, a, m], scores[:, :, k, a, m] = _curve(tp, fp, of_score, to_find[k, a])
                 scores[:, 0, k, a, m] = table.score[start[k]] if start[k] < start[k + 1] else 0  # recall 0 is reached by the first

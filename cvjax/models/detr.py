@@ -4,6 +4,10 @@ A ResNet's last map, each of its places a word, goes through a Transformer's enc
 once, answers with a class and a box for each, one of the classes being "no object". There are no anchors and nothing is suppressed: the
 loss (`cvjax/models/_detr_loss.py`) finds the cheapest one-to-one matching of answers and objects.
 
+A query has two parts. Its embedding, which is learned, serves it as a position: it is added at every attention of the decoder, to what
+asks and, in self-attention, to what is asked, and so tells the queries apart. Its content begins at 0; it is what the layers change and
+what class and box are read from.
+
 The ResNet's parameters have the names of `models/resnet.py`, so that `--init=RUN` begins with a classifier's, and `freeze="stem|stage1"`,
 `slower=(("stem|stage", 0.1),)` are the paper's treatment of it.
 
@@ -26,16 +30,28 @@ from cvjax.layers import position
 from cvjax.layers.conv import Conv
 from cvjax.layers.norm import BatchNorm, FrozenBatchNorm
 from cvjax.models import _detr_weights, _settings, _torch, resnet
+
+# Part of this file's interface, not used here: tasks/detection.py takes both from a detector's file (NEEDS). `as` exports them.
 from cvjax.models._detr_loss import decode as decode
 from cvjax.models._detr_loss import loss as loss
 from cvjax.models._detr_transformer import LAYER_NORM, DecoderLayer, EncoderLayer
 
 
 class Net(NamedTuple):
-    """The backbone: variant of `models/resnet.py`, pixels to a place of its map, if not that variant's blocks of each stage and channels of
-    the first; `frozen`, whether its normalisation is (running statistics and affine parameters of another training).
+    """What a variant is made of: its backbone, a ResNet, and its Transformer.
 
-    The Transformer: channels, heads, hidden width of the MLPs, layers of both halves; the queries; the temperature of the places' sines.
+    Attributes:
+        resnet: variant of `models/resnet.py`.
+        cell: pixels on a side of the image for each place of the ResNet's last map.
+        blocks: of each of the ResNet's four stages; () as in its variant.
+        stem: channels of the ResNet's first stage; 0 as in its variant.
+        frozen: whether the ResNet's normalisation keeps the statistics and affine parameters of another training.
+        width: channels of the Transformer.
+        heads: of every attention.
+        mlp: hidden width of the MLPs.
+        encoder, decoder: layers of each half.
+        queries: how many there are, hence how many objects can be found in a picture.
+        temperature: of the sines that say where a place is: the lower, the more of them differ between near places.
     """
 
     resnet: int
@@ -68,7 +84,8 @@ POSITIONS = ("sine", "learned", "sine_in_decoder", "sine_at_input", "none")  # t
 LONGEST = 50  # places on a side for which there are learned positions, as in the authors' code
 SMALLEST = 1  # pixels on a side
 TINY = {"variant": "tiny"}
-# The first decoder layer's contents are 0, so that its self-attention says a constant, whatever these are; their gradients are rounding.
+# The queries' contents are 0 before the first decoder layer, so that its self-attention answers with a constant, whatever these parameters
+# are; their gradients are 0 up to rounding.
 IDLE = r"^decoder1/self_attention/(query|key)/|^decoder1/self_attention/value/kernel"
 
 
@@ -165,6 +182,7 @@ class Model(nn.Module):
         return x, x if places is None else x + places, mask
 
     def _decoded(self, net: Net, memory: Array, keys: Array, mask: Array | None, train: bool) -> Float[Array, "b l q c"]:
+        """The queries' contents after each layer: from 0, with the embeddings as positions; or from the embeddings, without positions."""
         table = self.param("queries", nn.initializers.normal(1.0), (net.queries, net.width), jnp.float32)
         whole = jnp.broadcast_to(table[None].astype(memory.dtype), (len(memory), *table.shape))
         y, asked = (whole, None) if self.position in ("sine_at_input", "none") else (jnp.zeros_like(whole), whole)

@@ -48,15 +48,15 @@ def _finite(costs: Float[Array, "b n q"], valid: Bool[Array, "b n"]) -> Float[Ar
 class _Search(NamedTuple):
     """What the search of one example knows. Targets and queries by number, -1 is none."""
 
-    price: Array  # r floats, at most 0: the dual variables of the queries; a target's own follows from its query's
+    price: Array  # r floats, of the queries (their dual variables): 0 for free ones, and the further below 0 the more a query is in demand
     query: Array  # n: of each target
     target: Array  # r: of each query
-    distance: Array  # r: of each query from the root
+    distance: Array  # r: of each query from the root, the sum of reduced costs on the shortest way so far
     before: Array  # r: the target from which each was reached
     closed: Array  # r: there is no shorter way to it
     root: Array  # the target that searches; -1 when all have found
     here: Array  # the target looked from
-    via: Array  # the query through which it was reached
+    via: Array  # the query through which it was reached, its partner; -1 at the root. While `ending`: the query to be given away next
     ending: Array  # whether a free query is found, and partners change from `via` back to the root
 
 
@@ -78,22 +78,38 @@ def _start(costs: Float[Array, "n r"], valid: Bool[Array, "n"], usable: Bool[Arr
 
 
 def _turn(costs: Float[Array, "n r"], valid: Bool[Array, "n"], usable: Bool[Array, "r"], s: _Search) -> _Search:
-    """Looks on from one target, or changes one pair of partners; where a free query is found, both."""
+    """Looks on from one target (a step of Dijkstra's), or changes one pair of partners; where a free query is found, both.
+
+    Ways are as long as the sum of their reduced costs, reduced cost = cost - price of target - price of query. Prices keep it at 0 or
+    above, as Dijkstra's algorithm needs, and at 0 between partners: a target's price is thus the cost of its own query less that query's
+    price, `row[via]`, and need not be stored. `here` is as far from the root as its partner `via`, since a step between partners costs 0;
+    the way on to any query is therefore distance[via] + (row - row[via]). The root has no partner yet; its price is taken as 0, which
+    changes all ways alike. Once all have partners their cost is the sum of all prices, and no matching can cost less.
+
+    With costs [[1, 2], [1, 4]], a row a target, both ask for query 0 and target 0 has it; target 1 is the root.
+    1. From target 1: distance [1, 4]. Query 0 is nearest, closed, and its target 0 is looked from next.
+    2. From target 0: way = [1, 2] + (1 - 1), distance [1, 2]. Query 1 is nearest, and free. The price of query 0 falls by 2 - 1 to -1.
+       Query 1 goes to the target before it, 0, which gives away query 0.
+    3. Query 0 goes to the target before it, 1, the root: done. The cost is 2 + 1 = 3; the prices, 2 and 2 of targets, -1 and 0, sum to 3.
+    """
+    # A step of Dijkstra's. While partners change it does nothing: nothing is closer, and what it would look from is not used.
     n, r = costs.shape
     numbers = jnp.arange(r)
-    row = costs[s.here] - s.price
+    row = costs[s.here] - s.price  # reduced by the queries' prices alone
     way = row + jnp.where(s.via < 0, 0, s.distance[s.via] - row[s.via])
     closer = ~s.closed & ~s.ending & (way < s.distance)
     distance, before = jnp.where(closer, way, s.distance), jnp.where(closer, s.here, s.before)
     nearest = jnp.where(usable & ~s.closed, distance, jnp.inf).argmin().astype(jnp.int32)
     here = s.target[nearest]
     found = (here < 0) & ~s.ending
+    # What keeps reduced costs from falling below 0 once partners have changed: 0 on the way that was found, no less elsewhere.
     price = jnp.where(found & s.closed, s.price - (distance[nearest] - distance), s.price)
 
+    # A change of partners: `query` goes to the target from which it was reached, whose own query until now is given away in the next turn.
     changes = found | s.ending
     query = jnp.where(found, nearest, s.via)
     target = before[query]
-    others = s.query[target]  # until now
+    given_up = s.query[target]  # -1 at the root
     at_root = changes & (target == s.root)
     new = _Search(
         price=price,
@@ -104,7 +120,7 @@ def _turn(costs: Float[Array, "n r"], valid: Bool[Array, "n"], usable: Bool[Arra
         closed=(s.closed | (numbers == nearest)) & ~at_root,
         root=s.root,
         here=here,
-        via=jnp.where(changes, others, nearest),  # -1 at the root
+        via=jnp.where(changes, given_up, nearest),
         ending=changes & ~at_root,
     )
     root = jnp.where(at_root, _next_root(new.query, valid), s.root)
