@@ -404,6 +404,12 @@ def test_voc(tmp_path, capsys):
     assert not capsys.readouterr().err
 
 
+def test_voc_boxes_for_another_size_are_asked_about(tmp_path, capsys):
+    voc.load("train", root=folders(tmp_path, a=sheet(boxes=[(11, 6, 45, 30)] * 3)))
+    told = capsys.readouterr().err
+    assert "3 of 3 boxes reach beyond their picture" in told and "a.png: are they for pictures of another size?" in told
+
+
 def test_a_box_that_ends_where_it_begins_is_a_slip(tmp_path, capsys):
     source = voc.load("train", root=folders(tmp_path, a=sheet(boxes=[(5, 5, 5, 5), (11, 6, 20, 10)])))
     assert "1 of 2 boxes have no area in their picture (1 of zero or negative size)" in capsys.readouterr().err
