@@ -226,7 +226,7 @@ def checked(where: str, function: Callable, settings: dict, given: Iterable[str]
     Raises:
         UserError: naming an unknown, missing or wrongly typed key.
     """
-    hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    hints = typing.get_type_hints(function)  # of a class its fields', each read in the file of the class that has it
     parameters = inspect.signature(function).parameters
     flax = ("parent", "name") if "parent" in parameters else ()
     ours = {name: p for name, p in parameters.items() if name not in (*given, *flax)}

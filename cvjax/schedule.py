@@ -138,9 +138,8 @@ def check_range(key: str, value: float, low: float, high: float) -> float:
 def _warmup_steps(warmup: str, total_steps: int, steps_per_epoch: int) -> int:
     count = config.steps(warmup, steps_per_epoch, "config.optim.warmup")
     if count > total_steps:
-        raise config.UserError(
-            f"config.optim.warmup={warmup} is {count} steps, longer than the training of {total_steps} steps; shorten it"
-        )
+        told = f"is {count} steps, " if "epoch" in warmup else "is "
+        raise config.UserError(f"config.optim.warmup={warmup} {told}longer than the training of {total_steps} steps; shorten it")
     return count
 
 

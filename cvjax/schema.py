@@ -6,6 +6,7 @@ it when the parts are built. Reading names from the source tells a typo in a ten
 
 import ast
 import functools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ml_collections import ConfigDict
 
 from cvjax.config import override
 from cvjax.errors import UserError, did_you_mean
-from cvjax.lookup import HERE, names
+from cvjax.lookup import HERE, names, no_python
 
 # section -> where its schema is: {file: class or function}; {} stands for the section's own `name`
 SECTIONS = {
@@ -63,12 +64,15 @@ def check_names(config: ConfigDict) -> None:
 def forget_leftovers(config: ConfigDict, assignments: list[tuple[str, Any]]) -> None:
     """Where the command line names another model, task or source: drops the file's settings for the one it had named.
 
-    What the loop itself reads of the section (splits, batch size, ...) stays. A fitted model has no use for an optimiser's settings, nor
-    a trained one for those of a fit.
+    What the loop itself reads of the section (splits, batch size, ...) stays, and of a source's settings what the other takes too: `root`
+    is where the data lie, whatever their form. (Of models nothing stays: two of them mean different things by `variant`.) A fitted model
+    has no use for an optimiser's settings, nor a trained one for those of a fit.
     """
     given = [key for key, _ in assignments]
     general = ["name", *_parameters(HERE / "settings.py", "Loading")]
     stay = {section: general for section in NAMED if f"{section}.name" in given}
+    if "data" in stay and config.data.name in names("data"):
+        stay["data"] = [*general, *_parameters(HERE / f"data/{config.data.name}.py", "load")]
     if "model" in stay:
         stay["optim"] = [key for key in config.optim if key not in _of_the_other_kind(config.model.name)]
     for section, kept in stay.items():
@@ -89,7 +93,7 @@ def _is_fitted(model: str) -> bool:
 
 
 def _has(model: str, function: str) -> bool:
-    return model in names("models") and function in _definitions(HERE / f"models/{model}.py")
+    return model in names("models") and _find(HERE / f"models/{model}.py", function) is not None
 
 
 def keys(section: str, settings: ConfigDict, model: str = "") -> list[str]:
@@ -111,21 +115,45 @@ def keys(section: str, settings: ConfigDict, model: str = "") -> list[str]:
 
 @functools.cache  # a study asks for every one of its runs
 def _parameters(path: Path, definition: str) -> list[str]:
-    """Names of a function's parameters or of a class's annotated fields."""
-    node = _definitions(path)[definition]
+    """Names of a function's parameters or of a class's annotated fields, inherited ones first."""
+    found = _find(path, definition)
+    if found is None:
+        raise UserError(f"{path.relative_to(HERE.parent)} has no {definition}; write or import one")
+    return list(dict.fromkeys(_names(*found)))
+
+
+def _names(file: Path, node: ast.FunctionDef | ast.ClassDef) -> list[str]:
     if isinstance(node, ast.FunctionDef):
         return [arg.arg for arg in (*node.args.args, *node.args.kwonlyargs)]
-    return [item.target.id for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
+    bases = [found for base in node.bases if (found := _find(file, ast.unparse(base), node.lineno))]
+    inherited = [name for found in bases for name in _names(*found)]
+    return inherited + [item.target.id for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
 
 
 @functools.cache
-def _definitions(path: Path) -> dict[str, ast.FunctionDef | ast.ClassDef]:
-    """The functions and classes of a file, by name; also those that it takes from a private file beside it."""
-    body = ast.parse(path.read_text()).body
-    own = {node.name: node for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-    for node in body:
-        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("cvjax.models._"):
-            taken = {alias.name for alias in node.names}
-            beside = _definitions(path.with_name(f"{str(node.module).rpartition('.')[2]}.py"))
-            own |= {name: found for name, found in beside.items() if name in taken}
-    return own
+def _find(path: Path, name: str, above: float = math.inf) -> tuple[Path, ast.FunctionDef | ast.ClassDef] | None:
+    """The function or class that a file calls `name` ("loss", "detr.Model") above a line, and its file: this one or another model's."""
+    module, _, attribute = name.rpartition(".")
+    for node in reversed([node for node in _body(path) if node.lineno < above]):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name:
+            return path, node
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]:
+            return _find(path, ast.unparse(node.value), node.lineno) if isinstance(node.value, (ast.Name, ast.Attribute)) else None
+        for alias in node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else ():
+            origin = alias.name
+            if isinstance(node, ast.ImportFrom):
+                origin = ".".join(filter(None, ["cvjax.models" * bool(node.level), node.module, alias.name]))
+            if (alias.asname or alias.name) in (name, module) and origin.startswith("cvjax.models."):
+                file, _, inside = origin.removeprefix("cvjax.models.").partition(".")
+                other = path.with_name(f"{file}.py")
+                return _find(other, inside or attribute) if other.is_file() and other != path else None
+    return None
+
+
+@functools.cache
+def _body(path: Path) -> list[ast.stmt]:
+    """The statements of a file. Raises UserError for one that is no Python."""
+    try:
+        return ast.parse(path.read_text(encoding="utf-8")).body
+    except (SyntaxError, ValueError) as error:
+        raise no_python(path, error) from error

@@ -10,6 +10,7 @@ import numpy as np
 
 from cvjax.data import _coco_json
 from cvjax.data._coco_json import Dataset, Results
+from cvjax.data._odd_boxes import suspicions
 from cvjax.data._segmentations import run_lengths
 from cvjax.errors import UserError
 from cvjax.metrics.average_precision import Detections, Evaluation, Truths, evaluate
@@ -51,9 +52,17 @@ def score(truth_file: Path, results_file: Path, iou: str) -> str:
     if masks:
         objects = [x for one in truth.objects.values() for x in one.segmentations or [None] * len(one.ids)]
         truths = truths._replace(masks=_run_lengths(objects, truths.image, truth, truth_file, truths.ids))
+    elif results.boxes is not None:
+        _tell_odd(results.image, results.boxes, truth, results_file)
     found = evaluate(truths, _detections(results, truth, results_file, masks), list(truth.categories), masks)
     what = f"{len(results.score)} detections, {len(truths.ids)} objects, {len(truth.images)} pictures, {len(truth.categories)} classes"
     return f"{iou}: {what}\n\n{_tables(found, truths, truth)}\n{json.dumps(found.summary())}"
+
+
+def _tell_odd(image: np.ndarray, boxes: np.ndarray, truth: Dataset, file: Path) -> None:
+    sizes = np.array([(truth.images[i].height, truth.images[i].width) for i in image.tolist()]).reshape(-1, 2)
+    for told in suspicions(boxes, sizes, lambda k: f"entry {k} ({', '.join(f'{x:g}' for x in boxes[k])})"):
+        print(f"cvjax: warning: {file}: {told}", file=sys.stderr)
 
 
 def _detections(results: Results, truth: Dataset, file: Path, masks: bool) -> Detections:

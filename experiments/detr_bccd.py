@@ -21,7 +21,7 @@ def get_config(arg=""):
         data=dict(name="voc", root=a.root, classes=("RBC", "WBC", "Platelets"), train="train", val="val", batch_size=16),
         image=dict(size=64, longest=0) if a.smoke else dict(size=a.size, longest=4 * a.size // 3),
         augment=dict(flip=True, zoom=(0.75, 1.25), photometric=0.2),
-        optim=dict(name="adamw", lr=3e-4, weight_decay=1e-4, schedule="cosine", warmup="200 steps", clip=0.1),
+        optim=dict(name="adamw", lr=3e-4, weight_decay=1e-4, schedule="cosine", warmup=f"{min(200, a.steps // 8)} steps", clip=0.1),
         train=dict(
             duration=f"{a.steps} steps", log_every="20 steps", eval_every="500 steps", checkpoint_every="500 steps", monitor="val/coco/AP50"
         ),

@@ -2,9 +2,10 @@
 
     mine/annotations/instances_train.json  mine/annotations/instances_val.json  mine/train/*.jpg  mine/val/*.jpg
 
-Class names and numbers come from the json; the last layer begins anew, everything else as trained on COCO. PASCAL VOC's xml and YOLO's
-txt files are read by `--config.data.name=voc` and `yolo_txt`. First of all learn eight pictures by heart (`:overfit`): what does not reach
-AP 0.9 there is wrong in the data or the settings, and more pictures do not mend it.
+Class names and numbers come from the json; the last layer begins anew, everything else as trained on COCO. The same `root` may hold YOLO's
+txt files, `--config.data.name=yolo_txt`, or PASCAL VOC's xml, `--config.data.name=voc --config.data.classes=cat,dog`, as those files of
+cvjax/data say. First of all learn eight pictures by heart (`:overfit`): what does not reach AP 0.9 there is wrong in the data or the
+settings, and more pictures do not mend it.
 
 Run:      python launch.py check --config=experiments/detr_finetune.py:root=mine --init=huggingface:detr-resnet-50.safetensors
           python launch.py train --config=experiments/detr_finetune.py:root=mine,overfit --init=... --workdir=runs/overfit

@@ -21,7 +21,7 @@ def get_config(arg=""):
         data=dict(name="shapes", size=a.size, difficulty=a.difficulty, num_examples=200_000, train="train", val="val[:500]", batch_size=32),
         image=dict(size=a.size),
         augment=dict(),
-        optim=dict(name="adamw", lr=5e-4, weight_decay=1e-4, schedule="cosine", warmup="500 steps", clip=0.1),
+        optim=dict(name="adamw", lr=5e-4, weight_decay=1e-4, schedule="cosine", warmup=f"{min(500, a.steps // 8)} steps", clip=0.1),
         train=dict(
             duration=f"{a.steps} steps", log_every="50 steps", eval_every="1000 steps", checkpoint_every="1000 steps",
             monitor="val/coco/AP50",

@@ -6,8 +6,9 @@ import sys
 import pytest
 from ml_collections import ConfigDict
 
+import cvjax
 from cvjax import config as configs
-from cvjax import optim, schema, settings
+from cvjax import lookup, optim, schema, settings
 from cvjax.errors import UserError
 from cvjax.schema import check_names
 from tiny import tiny
@@ -96,6 +97,25 @@ def test_another_model_by_name_drops_the_old_ones_settings():
     assert "num_classes" not in config.data and config.data.cache == "device" and config.data.workers == 3
 
 
+@pytest.mark.parametrize(
+    "file, arg, steps", [("shapes", "steps=300", 37), ("shapes", "", 500), ("bccd", "steps=80", 10), ("bccd", "", 200)]
+)
+def test_a_short_training_warms_up_shortly(file, arg, steps):
+    assert configs.load(f"experiments/detr_{file}.py", arg).optim.warmup == f"{steps} steps"
+
+
+def test_another_source_keeps_what_it_takes_too():
+    mine = configs.load("experiments/detr_finetune.py", "root=photos")
+    schema.assign(mine, [("data.holes", "true"), ("data.faulty", "refuse")])
+    schema.assign(mine, [("data.name", "yolo_txt")])
+    kept = {"name": "yolo_txt", "root": "photos", "faulty": "refuse", "train": "train", "val": "val", "batch_size": 8}
+    assert mine.data.to_dict() == kept
+    cells = schema.assign(configs.load("experiments/detr_bccd.py", "root=cells,overfit"), [("data.name", "coco")])
+    assert cells.data.root == "cells" and "classes" not in cells.data
+    with pytest.raises(UserError, match="config.data.name is 'yolo', did you mean 'yolo_txt'"):
+        schema.assign(mine, [("data.name", "yolo")])
+
+
 def test_a_network_in_the_place_of_a_fitted_model_has_an_optimiser_and_back():
     fisher = configs.load("experiments/fisher_cifar10.py")
     schema.assign(fisher, [("model.name", "resnet"), ("model.variant", 20), ("optim.name", "sgd"), ("optim.lr", 0.1)])
@@ -175,6 +195,63 @@ def test_a_broken_experiment_file_is_one_line(tmp_path, text, says):
         configs.load(path)
     with pytest.raises(UserError, match="did you mean"):
         configs.load(tmp_path / "mina.py")
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    """text -> mine.py, a file of cvjax/models in a copy of the package, which has all others too."""
+    for file in schema.HERE.rglob("*.py"):
+        link = tmp_path / "cvjax" / file.relative_to(schema.HERE)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(file)
+    for module in (lookup, schema):
+        monkeypatch.setattr(module, "HERE", tmp_path / "cvjax")
+    monkeypatch.setattr(cvjax, "__path__", [str(tmp_path / "cvjax"), *cvjax.__path__])
+    yield lambda text: (tmp_path / "cvjax" / "models" / "mine.py").write_text(text)
+    sys.modules.pop("cvjax.models.mine", None)
+
+
+@pytest.mark.parametrize("text", [
+    "from cvjax.models import detr\nfrom cvjax.models.detr import decode, loss\nclass Model(detr.Model):\n  extra: int = 3",
+    "from cvjax.models.detr import Model as Theirs\nfrom cvjax.models.detr import decode, loss\nclass Model(Theirs):\n  extra: int = 3",
+    "from . import detr\nclass Base(detr.Model):\n  extra: int = 3\nclass Model(Base): ...\nloss = detr.loss\ndecode = detr.decode",
+    "from cvjax.models.detr import Model, loss\nclass Model(Model):\n  extra: int = 3\nloss = loss",
+    "import cvjax.models.detr\nfrom .detr import loss\nclass Model(cvjax.models.detr.Model):\n  extra: int = 3",
+])  # fmt: skip
+def test_a_model_of_ones_own_that_is_another_but_for_something(models, text):
+    """Its settings are the other's too, and its loss's are the task's."""
+    models(text)
+    config = schema.assign(configs.load("experiments/detr_shapes.py"), [("model.name", "mine"), ("model.queries", 30), ("model.extra", 4)])
+    assert schema.keys("model", config.model) == ["name", *schema.keys("model", ConfigDict({"name": "detr"}))[1:], "extra"]
+    assert "auxiliary" in schema.keys("task", config.task, "mine")
+
+
+@pytest.mark.parametrize("text, says", [
+    ("class Model(:\n", "cvjax/models/mine.py, line 1: invalid syntax; mend the file"),
+    ("x = 1\n\nif x\n", "cvjax/models/mine.py, line 3: expected ':'; mend the file"),
+    ("Model\0", "cvjax/models/mine.py: .*null bytes; mend the file"),
+    ("x = 1\n", "cvjax/models/mine.py has no Model; write or import one"),
+    ("from cvjax.models.dter import Model\n", "cvjax/models/mine.py has no Model"),
+])  # fmt: skip
+def test_a_broken_model_file_is_one_line(models, text, says):
+    models(text)
+    with pytest.raises(UserError, match=says) as error:
+        schema.assign(tiny(), [("model.name", "mine")])
+    assert "\n" not in str(error.value)
+    if ", line" in says:
+        with pytest.raises(UserError, match=says):
+            lookup.find("models", "mine")
+
+
+def test_a_class_that_is_another_but_for_something_has_the_others_types(models):
+    """The other's annotations are texts that mean something in its own file alone."""
+    models("from __future__ import annotations\nfrom cvjax.models import detr\nclass Model(detr.Model):\n  extra: int = 3")
+    mine = lookup.find("models", "mine").Model
+    model = configs.call("model", mine, {"queries": 7, "extra": 4}, num_classes=3)
+    assert (model.queries, model.extra, model.num_classes) == (7, 4, 3)
+    for key in ("queries", "extra"):
+        with pytest.raises(UserError, match=f"config.model.{key} must be a whole number"):
+            configs.call("model", mine, {key: 1.5}, num_classes=3)
 
 
 def test_config_needs_no_jax():

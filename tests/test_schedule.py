@@ -87,6 +87,7 @@ def test_one_step_of_training():
     [
         ({"schedule": "cosin"}, "optim.schedule 'cosin' is unknown, did you mean 'cosine'"),
         ({"warmup": "11 epochs"}, "optim.warmup=11 epochs is 110 steps, longer than the training of 100 steps"),
+        ({"warmup": "500 steps"}, "optim.warmup=500 steps is longer than the training of 100 steps; shorten it"),
         ({"warmup": "five epochs"}, "optim.warmup is 'five epochs'"),
         ({"warmup_shape": "cubic"}, "optim.warmup_shape 'cubic' is unknown"),
         ({"warmup_lr": -1.0}, "optim.warmup_lr is -1.0"),

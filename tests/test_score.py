@@ -152,8 +152,8 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     "change, says",
     [
-        (entry(image_id=5), r"entry 0 is of image_id 5, which is none of the 2 images of the truth; 1 of 1 entries"),
-        (entry(category_id=1), "category_id 1, which is none of the 2 categories"),
+        (entry(image_id=5), r"entry 0 is of image_id 5, which is none of the 2 images of the truth \(they are 3, 7\); 1 of 1 entries"),
+        (entry(category_id=0), r"category_id 0, which is none of the 2 categories of the truth \(they are 2, 90\)"),
         (entry(image_id=None), "entry 0 has no 'image_id'"),
         (entry(score=None), "has no 'score'"),
         (entry(score="0.5"), "'score' is no number"),
@@ -183,6 +183,37 @@ def test_results_that_are_wrong(tmp_path, change, says):
     assert "detections.json" in str(error.value) and "\n" not in str(error.value)
 
 
+def test_categories_that_are_many_are_named_in_part(tmp_path):
+    content = truth()
+    content["categories"] = [{"id": k, "name": str(k)} for k in range(1, 91)]
+    with pytest.raises(UserError, match=r"the 90 categories of the truth \(they are 1, 2, .*, 12 and 78 more\); 1 of 1"):
+        scored(tmp_path, content, [results()[0] | {"category_id": 0}])
+
+
+@pytest.mark.parametrize(
+    "boxes, says",
+    [
+        ([[50, 40, 90, 80]] * 3, "3 of 3 boxes reach beyond their picture, first entry 0 (50, 40, 90, 80): are they x1 y1 x2 y2 where x y"),
+        ([[0, 0, 10, 10]] * 26 + [[115, 0, 6.5, 9]] * 3, "3 of 29 boxes reach beyond their picture, first entry 26 (115, 0, 6.5, 9)"),
+        ([[0, 0, 10, 10]] * 27 + [[115, 0, 6.5, 9]] * 3, ""),  # a tenth
+        ([[50, 40, 90, 80]] * 2, ""),
+        ([[-1, -1, 122, 102]] * 9, ""),
+        ([[-1.5, 0, 9, 9]] * 9, "9 of 9 boxes reach beyond"),
+        ([[0.1, 0.2, 0.9, 0.8]] * 4, "all 4 boxes are smaller than 2 pixels: are they shares of the picture where pixels are meant?"),
+        ([[0.1, 0.2, 0.9, 2]] * 4, ""),
+    ],
+)
+def test_boxes_of_another_form_are_asked_about(tmp_path, capsys, boxes, says):
+    """Nothing that is measured changes; without sizes nobody knows what is beyond a picture."""
+    scored(tmp_path, truth(), [results()[0] | {"bbox": box} for box in boxes])
+    told = capsys.readouterr().err
+    assert says in told and told.count("\n") == bool(says)
+    assert told.startswith(f"cvjax: warning: {tmp_path / 'detections.json'}: ") or not says
+    unsized = truth() | {"images": [{"id": 7}, {"id": 3}]}
+    scored(tmp_path, unsized, [results()[0] | {"bbox": box} for box in boxes])
+    assert "beyond" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "part, change, says",
     [
@@ -191,7 +222,7 @@ def test_results_that_are_wrong(tmp_path, change, says):
         ("annotations", entry(1, id=1), r"annotations\[1\] \(id 1\) has the 'id' of annotations\[0\]"),
         ("images", entry(1, id=7), r"images\[1\] \(id 7\) has the 'id' of images\[0\]"),
         ("categories", entry(1, id=90), "has the 'id' of categories"),
-        ("annotations", entry(area=None), "has no 'area'"),
+        ("annotations", entry(area=None), "has no 'area'; write width x height of its box, or the area of its mask"),
         ("annotations", entry(bbox=None), "has no 'bbox'"),
         ("annotations", entry(bbox=[1, 2, 3, NAN]), "'bbox' is not finite"),
         ("annotations", entry(bbox=[1e200, 2, 3, 4]), "'bbox' .* is beyond"),

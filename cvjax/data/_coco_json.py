@@ -105,7 +105,8 @@ def _objects(table: Table, images: np.ndarray, categories: np.ndarray) -> dict[i
     table.known("image_id", image, images, "images")
     table.known("category_id", category, categories, "categories")
     crowd, difficult = (np.array(table.flags(name), bool) for name in ("iscrowd", "ignore"))
-    columns = dict(boxes=table.boxes(), classes=category, area=table.numbers("area"), crowd=crowd, difficult=difficult, ids=ids)
+    area = table.numbers("area", "write width x height of its box, or the area of its mask")
+    columns = dict(boxes=table.boxes(), classes=category, area=area, crowd=crowd, difficult=difficult, ids=ids)
     segmentations = [entry.get("segmentation") for entry in table.entries]
     has = any(segmentations)
     order = np.argsort(image, kind="stable")

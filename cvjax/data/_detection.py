@@ -15,6 +15,7 @@ import numpy as np
 
 from cvjax.data._decode import DecodeError, Encoded
 from cvjax.data._objects import Objects
+from cvjax.data._odd_boxes import FORMS, suspicions
 from cvjax.data._segmentations import instance_masks
 from cvjax.data._source import Info, Source
 from cvjax.errors import UserError
@@ -76,19 +77,21 @@ def source(
     original_ids: Sequence[int] = (),
     groups: Sequence[str] = (),
     masks: bool = False,
+    forms: tuple[str, str] = FORMS,
 ) -> Source:
     """Records of the pictures, after a look at the boxes of all.
 
     Args:
         faulty: "drop" leaves objects without area in their picture out of the records and says so once on stderr; "refuse" raises.
         max_boxes: how many objects a record is padded to later, 0 for as many as the fullest has.
+        forms: what boxes that look odd may be, in words, see `suspicions`.
 
     Raises:
         UserError: settings that are none, objects without area under "refuse", more objects in a picture than `max_boxes`.
     """
     if faulty not in FAULTY:
         raise UserError(f"data.faulty is '{faulty}'; have: {', '.join(FAULTY)}")
-    most = padded_length(_usable(pictures, faulty == "refuse"), max_boxes, [picture.file for picture in pictures])
+    most = padded_length(_usable(pictures, faulty == "refuse", forms), max_boxes, [picture.file for picture in pictures])
     sizes = {picture.size for picture in pictures}
     info = Info(
         tuple(classes),
@@ -117,22 +120,30 @@ def padded_length(counts: np.ndarray, max_boxes: int, names: Sequence[str]) -> i
     return max(1, max_boxes or int(counts[fullest]))
 
 
-def _usable(pictures: Sequence[Picture], refuse: bool) -> np.ndarray:
-    """int n: objects with an area in each of the pictures. Tells of the others, or raises UserError for them."""
+def _usable(pictures: Sequence[Picture], refuse: bool, forms: tuple[str, str]) -> np.ndarray:
+    """int n: objects with an area in each of the pictures. Tells of the others, or raises UserError for them, and of what looks odd."""
     counts = np.array([len(picture.objects.boxes) for picture in pictures])
     of = np.repeat(np.arange(len(pictures)), counts)
     every = np.concatenate([np.asarray(picture.objects.boxes, np.float64).reshape(-1, 4) for picture in pictures])
-    _, kept = clipped(every, np.array([picture.size for picture in pictures])[of])
+    sizes = np.array([picture.size for picture in pictures])[of]
+    _, kept = clipped(every, sizes)
+
+    def name(k: int) -> str:
+        first = pictures[of[k]]
+        return f"{first_told(first.objects, k - int(counts[: of[k]].sum()))} of {first.file}"
+
+    warnings = []
     if not kept.all():
-        at = int(np.argmin(kept))
-        first = pictures[of[at]]
-        which = first_told(first.objects, at - int(counts[: of[at]].sum()))
-        told = f"{_told(every[~kept], len(every))}, first {which} of {first.file}"
+        told = f"{_told(every[~kept], len(every))}, first {name(int(np.argmin(kept)))}"
+        most = "; more than half: look at the annotations' form" * (2 * int(kept.sum()) < len(kept))
         if refuse:
-            raise UserError(f"{told}; mend the annotations, or set data.faulty='drop' to leave such objects out")
-        print(f"cvjax: warning: {told}; left out of what is learned from (data.faulty)", file=sys.stderr, flush=True)
+            raise UserError(f"{told}; mend the annotations, or set data.faulty='drop' to leave such objects out{most}")
+        warnings.append(f"{told}; left out of what is learned from (data.faulty){most}")
     if pictures and not kept.any():
-        told = f"none of the {len(pictures):,} pictures has an object, first {pictures[0].file}; are these its annotations?"
+        warnings.append(f"none of the {len(pictures):,} pictures has an object, first {pictures[0].file}; are these its annotations?")
+    else:
+        warnings += suspicions(every, sizes, name, forms)
+    for told in warnings:
         print(f"cvjax: warning: {told}", file=sys.stderr, flush=True)
     return np.bincount(of[kept], minlength=len(pictures))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cvjax.errors import UserError
+from cvjax.errors import UserError, some
 
 FLAGS = {"0": False, "0.0": False, "False": False, "1": True, "1.0": True, "True": True}
 HUGE = 1e100  # pixels: areas of boxes below are floating-point numbers
@@ -48,11 +48,11 @@ class Table:
             if not right(entry):
                 self.wrong(row, what)
 
-    def column(self, name: str) -> list:
+    def column(self, name: str, mend: str = "write it") -> list:
         try:
             return [entry[name] for entry in self.entries]
         except KeyError:
-            self.each(lambda entry: name in entry, f"has no '{name}'; write it")
+            self.each(lambda entry: name in entry, f"has no '{name}'; {mend}")
             raise
 
     def lenient(self, name: str, otherwise: Any) -> list:
@@ -94,9 +94,9 @@ class Table:
             self.wrong(rows[1], f"has the '{name}' of {self.list}[{rows[0]}]{more}; number them apart")
         return values
 
-    def numbers(self, name: str) -> np.ndarray:
-        """float64 n, finite."""
-        values = self.column(name)
+    def numbers(self, name: str, mend: str = "write it") -> np.ndarray:
+        """float64 n, finite. `mend`: what to do where there is none."""
+        values = self.column(name, mend)
         if not set(map(type, values)) <= {int, float}:
             self.each(lambda entry: _is_number(entry[name]), f"'{name}' is no number; write one without quotes")
         return self._finite(name, values)
@@ -128,8 +128,9 @@ class Table:
     def known(self, name: str, values: np.ndarray, ids: np.ndarray, of: str) -> None:
         strange = np.flatnonzero(~np.isin(values, ids))
         for row in strange[:1]:
-            what = f"is of {name} {values[row]}, which is none of the {len(ids)} {of}; {len(strange)} of {len(values)} entries are so"
-            self.wrong(row, f"{what}: is this the file that belongs to the other?")
+            listed = f" (they are {some([str(x) for x in sorted(ids.tolist())])})" if len(ids) else ""
+            what = f"is of {name} {values[row]}, which is none of the {len(ids)} {of}{listed}"
+            self.wrong(row, f"{what}; {len(strange)} of {len(values)} entries are so: is this the file that belongs to the other?")
 
 
 def _is_whole(x: Any) -> bool:

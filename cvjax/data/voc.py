@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cvjax import environment
+from cvjax.data import _odd_boxes
 from cvjax.data._class_list import checked, lines
 from cvjax.data._decode import ENDINGS
 from cvjax.data._detection import Picture, from_xml, source
@@ -34,6 +35,7 @@ GROUPS = {
     "train": "vehicle", "tvmonitor": "tvmonitor",
 }  # fmt: skip
 SIDES = ("xmin", "ymin", "xmax", "ymax")
+FORMS = ("for pictures of another size", _odd_boxes.FORMS[1])
 FLAGGED = re.compile(r"(?P<name>.*\S)\s+(?P<flag>1|-1|0)")
 DIFFICULT = {"": False, "0": False, "1": True, "0.0": False, "1.0": True}
 
@@ -71,7 +73,7 @@ def load(split: str, *, root: str, classes: tuple[str, ...] = (), faulty: str = 
     ends = np.cumsum([len(sheet.names) for sheet in sheets]).tolist()
     found = [_picture(sheet, names, end) for sheet, end in zip(sheets, ends, strict=True)]
     groups = () if classes else tuple(GROUPS.values())
-    return source(found, names, faulty=faulty, max_boxes=max_boxes, groups=groups)
+    return source(found, names, faulty=faulty, max_boxes=max_boxes, groups=groups, forms=FORMS)
 
 
 def _listed(file: Path, pictures: dict[str, str]) -> list[str]:

@@ -27,6 +27,7 @@ from cvjax.ops import boxes
 
 TABLE = "data.yaml"
 NAMES = "classes.txt"
+FORMS = ("of corners where centre x, centre y, width and height are meant", "divided by the picture's size twice")
 PIXELS = 2  # a number above it is no share of the picture; one a little outside 0 to 1 is a faulty box, see `_detection.source`
 
 
@@ -52,7 +53,7 @@ def load(split: str, *, root: str, faulty: str = "drop", max_boxes: int = 0) -> 
         count = len(picture.objects.boxes)
         found[k] = picture._replace(objects=picture.objects._replace(ids=np.arange(first, first + count)))
         first += count
-    return source(found, names, faulty=faulty, max_boxes=max_boxes)
+    return source(found, names, faulty=faulty, max_boxes=max_boxes, forms=FORMS)
 
 
 def _classes(root: Path) -> tuple[str, ...]:
@@ -121,7 +122,9 @@ def _row(words: list[str], classes: int, where: str) -> list[float]:
     if not all(map(math.isfinite, row)):
         raise UserError(f"{where}: '{' '.join(words)}' are not five numbers")
     if row[0] not in range(classes):
-        raise UserError(f"{where}: no class is {words[0]}, they are 0 to {classes - 1}: lengthen the class list, or mend the line")
+        raise UserError(
+            f"{where}: no class is {words[0]}, they are 0 to {classes - 1}: lengthen the class list, count from 0, or mend the line"
+        )
     if max(map(abs, row[1:])) > PIXELS:
         raise UserError(f"{where}: '{' '.join(words[1:])}' are not between 0 and 1; they are shares of the picture's width and height")
     return row

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -155,12 +156,36 @@ def test_faulty_boxes_are_told_or_refused(tmp_path, capsys):
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "3 of 4 boxes have no area in their picture (2 of zero or negative size and 1 outside" in told
     assert "first object 1 (id 1; x, y, w, h = 3, 3, 0, 5) of" in told and "val/2.png" in told
+    assert told.endswith("(data.faulty); more than half: look at the annotations' form\n")
     assert source[1]["boxes"].tolist() == [[1, 1, 3, 3]] and len(source[2]["boxes"]) == 0 and source.info.most_objects == 1
     assert len(source.truth(2).boxes) == 2
     with pytest.raises(UserError, match=r"3 of 4 boxes .* first object 1 \(id 1.*2.png; mend the annotations, or set data.faulty='drop'"):
         coco.load("val", root=str(tmp_path), faulty="refuse")
+    instances(tmp_path, [*faulty, *(annotation(k, 5, [1, 1, 5, 5]) for k in (5, 6))])
+    coco.load("val", root=str(tmp_path))
+    assert "3 of 6 boxes" in (told := capsys.readouterr().err) and "more than half" not in told
     with pytest.raises(UserError, match="data.faulty is 'keep'; have: drop, refuse"):
         coco.load("val", root=str(tmp_path), faulty="keep")
+
+
+@pytest.mark.parametrize(
+    ("boxes", "says"),
+    [
+        ([[10, 8, 25, 18]] * 3, r"3 of 3 boxes reach beyond their picture, first object 1 \(id 1; .*18\) of .*5.png: are they x1"),
+        ([[1, 1, 5, 5]] * 27 + [[26, 1, 5.5, 5]] * 4, r"4 of 31 boxes reach beyond their picture, first object 28 \(id 28;"),
+        ([[1, 1, 5, 5]] * 27 + [[26, 1, 5.5, 5]] * 3, ""),
+        ([[26, 1, 5, 5]] * 9, ""),  # a pixel too far
+        ([[10, 8, 25, 18]] * 2, ""),
+        ([[0.1, 0.2, 0.5, 0.6]] * 2, "all 2 boxes are smaller than 2 pixels: are they shares of the picture where pixels are meant"),
+        ([[0.1, 0.2, 0.5, 0.6], [1, 1, 1, 2]], ""),
+    ],
+)
+def test_boxes_of_another_form_are_asked_about(tmp_path, capsys, boxes, says):
+    instances(tmp_path, [annotation(k, 5, box) for k, box in enumerate(boxes, 1)])
+    source = coco.load("val", root=str(tmp_path), faulty="refuse")
+    told = capsys.readouterr().err
+    assert re.match(f"cvjax: warning: {says}", told) if says else not told
+    assert told.count("\n") == bool(says) and len(source[0]["boxes"]) == len(boxes)
 
 
 def test_no_object_is_lost_to_max_boxes(tmp_path):
@@ -326,10 +351,11 @@ def test_a_picture_of_another_size_than_its_annotations_is_named(tmp_path):
         coco.load("val", root=str(tmp_path))[0]
 
 
-def test_real_coco(dev_data):
+def test_real_coco(dev_data, capsys):
     mask = pytest.importorskip("pycocotools.coco")
     root = dev_data / "coco_tiny"
     source = coco.load("val", root=str(root), images="val2017", masks=True)
+    assert not capsys.readouterr().err
     assert len(source.info.classes) == 80 and source.info.original_ids[-1] == 90 and source.info.groups[:2] == ("person", "vehicle")
     assert sum(len(source.truth(i).boxes) for i in range(43)) == 420 and sum(int(source.truth(i).crowd.sum()) for i in range(43)) == 6
     assert len(coco.load("val[:1]", root=str(root), images="val2017", holes=True).info.classes) == 91
@@ -376,6 +402,12 @@ def test_voc(tmp_path, capsys):
     assert source[2]["boxes"].shape == (0, 4) and source.truth(1).ids.tolist() == [3] and source.truth(1).area.tolist() == [50]
     assert source.info.groups[:3] == ("vehicle", "vehicle", "animal") and source.info.most_objects == 2
     assert not capsys.readouterr().err
+
+
+def test_voc_boxes_for_another_size_are_asked_about(tmp_path, capsys):
+    voc.load("train", root=folders(tmp_path, a=sheet(boxes=[(11, 6, 45, 30)] * 3)))
+    told = capsys.readouterr().err
+    assert "3 of 3 boxes reach beyond their picture" in told and "a.png: are they for pictures of another size?" in told
 
 
 def test_a_box_that_ends_where_it_begins_is_a_slip(tmp_path, capsys):
@@ -456,7 +488,8 @@ def test_real_blood_cells(dev_data, capsys):
     classes = ("RBC", "WBC", "Platelets")
     source = voc.load("train+val", root=str(dev_data / "bccd"), classes=classes)
     assert (len(source), source.info.image_size, source.info.most_objects, source.info.groups) == (292, (480, 640), 30, ())
-    assert "2 of 3,943 boxes have no area in their picture (2 of zero or negative size), first object 4" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "2 of 3,943 boxes have no area in their picture (2 of zero or negative size), first object 4" in told and told.count("\n") == 1
     kinds = np.concatenate([source.truth(i).classes for i in range(292)])
     assert len(kinds) == 3943 and np.bincount(kinds).tolist()[1:] == [301, 292]
     with pytest.raises(UserError, match="'Platelets' .*'RBC' .*'WBC' .* set data.classes=.'Platelets', 'RBC', 'WBC'."):
@@ -497,7 +530,7 @@ def test_yolo(tmp_path, names):
         ("0 0.5 0.5 0.2 0.2 0.9", "line 2: 6 numbers"),
         ("0 0.5 half 0.2 0.2", "line 2: '0 0.5 half 0.2 0.2' are not five numbers"),
         ("0 0.5 nan 0.2 0.2", "are not five numbers"),
-        ("2 0.5 0.5 0.2 0.2", "line 2: no class is 2, they are 0 to 1: lengthen the class list"),
+        ("2 0.5 0.5 0.2 0.2", "line 2: no class is 2, they are 0 to 1: lengthen the class list, count from 0, or mend"),
         ("-1 0.5 0.5 0.2 0.2", "no class is -1"),
         ("0.5 0.5 0.5 0.2 0.2", "no class is 0.5"),
         ("0 15 9 6 2", "line 2: '15 9 6 2' are not between 0 and 1"),
@@ -532,6 +565,12 @@ def test_yolo_boxes_outside_or_without_size_are_left_out_or_refused(tmp_path, ca
     np.testing.assert_allclose(source[0]["boxes"], [[27, 8, 30, 12]], atol=1e-3)
     with pytest.raises(UserError, match=r"3 of 4 boxes .*first object 1 .*a.png; mend the annotations"):
         yolo_txt.load("train", root=root, faulty="refuse")
+
+
+def test_yolo_boxes_of_another_form_are_asked_about(tmp_path, capsys):
+    yolo_txt.load("train", root=texts(tmp_path, a="0 0.1 0.1 0.6 0.5\n" * 3))
+    assert "3 of 3 boxes reach beyond their picture" in (told := capsys.readouterr().err)
+    assert "a.png: are they of corners where centre x, centre y, width and height are meant?" in told
 
 
 def test_two_pictures_of_one_name_are_refused(tmp_path):
