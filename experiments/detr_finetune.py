@@ -29,7 +29,7 @@ def get_config(arg=""):
         image=dict(size=64, longest=0) if a.smoke else dict(size=a.size, longest=5 * a.size // 3),
         augment=dict(flip=True, crop="detr"),
         optim=dict(
-            name="adamw", lr=1e-4, weight_decay=1e-4, clip=0.1, schedule="cosine", warmup="500 steps",
+            name="adamw", lr=1e-4, weight_decay=1e-4, clip=0.1, schedule="cosine", warmup="1 epochs",
             slower=(("stem|stage", 0.1),), freeze="stem|stage1",
         ),
         train=dict(
