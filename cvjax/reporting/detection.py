@@ -25,8 +25,11 @@ def sections(workdir: Path, named: Callable[[str], str]) -> list[page.Markup]:
     found = []
     for truth_file in sorted((workdir / "eval").glob(f"*{BESIDE}.json")):
         split = truth_file.stem.removesuffix(BESIDE)
+        results_file = truth_file.with_name(f"{split}_detections.json")
+        if not results_file.is_file():
+            continue  # somebody took it away: the rest of the page stands
         truth = read_truth(truth_file)
-        results = read_results(truth_file.with_name(f"{split}_detections.json"), truth)
+        results = read_results(results_file, truth)
         assert results.boxes is not None  # as `cvjax.detections` writes them
         detections = Detections(results.image, results.category, results.score, results.boxes)
         found += _sections(named(split), truth, Truths.of(truth.objects), detections)
