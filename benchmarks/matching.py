@@ -14,7 +14,6 @@ import argparse
 import os
 import statistics
 import sys
-import time
 
 import train_step
 
@@ -111,14 +110,8 @@ def _matching(args: argparse.Namespace) -> None:
             rounds: dict[str, list[dict]] = {name: [] for name in ways}
             for _ in range(args.rounds):
                 for name, way in ways.items():
-                    rounds[name].append(_timed(lambda way=way: jax.block_until_ready(way())))
+                    rounds[name].append(train_step._timed(lambda way=way: jax.block_until_ready(way())))
             _report(f"{objects}, {'trained' if trained else 'untrained'}", rounds)
-
-
-def _timed(once) -> dict[str, float]:
-    wall, cpu = time.perf_counter(), time.process_time()
-    once()
-    return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
 
 
 def _costs(objects: int, trained: bool):

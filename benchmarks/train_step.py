@@ -232,11 +232,15 @@ def _serve(make, args: argparse.Namespace) -> None:
     for _ in range(2):
         once()
     for _ in sys.stdin:
-        wall, cpu = time.perf_counter(), time.process_time()
-        for _ in range(args.steps):
-            once()
-        took = {"wall": (time.perf_counter() - wall) / args.steps, "cpu": (time.process_time() - cpu) / args.steps}
-        print(json.dumps(took), flush=True)
+        print(json.dumps(_timed(once, args.steps)), flush=True)
+
+
+def _timed(once, steps: int = 1) -> dict[str, float]:
+    """Wall and CPU seconds of each of so many calls."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(steps):
+        once()
+    return {"wall": (time.perf_counter() - wall) / steps, "cpu": (time.process_time() - cpu) / steps}
 
 
 def _start(python: str, half: str, net: str, args: argparse.Namespace) -> subprocess.Popen:

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from cvjax import config as configs
 from cvjax import consistency, lookup, optim, parallel, transfer
+from cvjax.data._augment_boxes import PIECES
 from cvjax.data._source import BeyondSplit, Info, Source
 from cvjax.errors import UserError, some
 from cvjax.preprocess import Augment, Pixels
@@ -234,7 +235,7 @@ def _check_outputs(e: Experiment, outputs: dict) -> None:
 
 def _check_room(e: Experiment, file: str, answers: int) -> None:
     """Raises UserError where a picture can have more objects than the network has answers, so that some would never be learned."""
-    most = 4 * e.info.most_objects if e.augment.mosaic else e.info.most_objects
+    most = e.info.most_objects * (PIECES if e.augment.mosaic else 1)
     if answers < most:
         one = "a mosaic" if e.augment.mosaic else "one"
         mend = "raise config.model.queries" + " or set config.augment.mosaic=0.0" * bool(e.augment.mosaic)

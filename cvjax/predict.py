@@ -149,7 +149,7 @@ def _seen(e: Experiment, state: State) -> Callable[[dict, tuple[int, int]], tupl
 
 def batch_of(e: Experiment, example: dict) -> dict:
     """A batch of one example, for a network to look at."""
-    padded = alike([example], e.buckets)[0] if e.buckets else example
+    [padded] = alike([example], e.buckets)
     return {name: padded[name][None] for name in ("image", "size") if name in padded}
 
 

@@ -35,8 +35,7 @@ def run(e: Experiment, state: State, folder: Path) -> None:
     if not probes or jax.process_index() != 0:
         return
     prepare, source = host_eval(e.pixels, e.splits["val"].info), e.splits["val"]
-    examples = [prepare(source[i]) for i in range(min(EXAMPLES, len(source)))]
-    examples = alike(examples, e.buckets) if e.buckets else examples
+    examples = alike([prepare(source[i]) for i in range(min(EXAMPLES, len(source)))], e.buckets)
     batch = device_eval({name: jnp.stack([example[name] for example in examples]) for name in examples[0]}, e.pixels)
     state = jax.tree.map(lambda x: x.addressable_data(0), state)
     variables = {"params": optim.averaged(state.params, state.opt), "batch_stats": state.stats}

@@ -13,6 +13,7 @@ from cvjax.data._augment_plane import MEAN, pad
 
 OBJECTS = ("boxes", "classes", "ignored", "masks")  # fields with a row for each object
 SIDES = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)  # of DETR's training
+PIECES = 4  # pictures of a mosaic
 LONGEST = 1333
 
 

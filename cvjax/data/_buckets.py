@@ -13,8 +13,10 @@ PLANES = {"image": 0, "masks": 1}  # fields that are padded: where height and wi
 def alike(parts: list[dict[str, np.ndarray]], buckets: Buckets, batched: bool = False) -> list[dict[str, np.ndarray]]:
     """Examples, or with `batched` batches, whose pictures all have the size of one bucket: zeros around, masks False.
 
-    Raises UserError where no bucket holds one.
+    Without buckets they are as they were. Raises UserError where no bucket holds one.
     """
+    if not buckets:
+        return parts
     height = max(part["image"].shape[batched] for part in parts)
     width = max(part["image"].shape[batched + 1] for part in parts)
     bucket = next((bucket for bucket in buckets if height <= bucket[0] and width <= bucket[1]), None)

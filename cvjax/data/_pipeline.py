@@ -228,5 +228,5 @@ def _report_stall() -> None:
 def _join(parts: list[Rows], buckets: Buckets) -> Rows:
     if len(parts) == 1:
         return parts[0]
-    parts = alike(parts, buckets, batched=True) if buckets else parts
+    parts = alike(parts, buckets, batched=True)
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}

@@ -37,18 +37,18 @@ def scene(
     places = most
     if mosaic:
         assert others is not None
-        places = 4 * most
+        places = _augment_boxes.PIECES * most
         if rng.random() < mosaic:
-            drawn = [others[int(i)] for i in rng.integers(len(others), size=3)]
+            drawn = [others[int(i)] for i in rng.integers(len(others), size=_augment_boxes.PIECES - 1)]
             example = _augment_boxes.mosaic([_augment.pixels(one) for one in (example, *drawn)], rng, size)
     if crop == "detr":
-        example = _augment_boxes.detr_view(example, rng, *_detr_sizes(size, longest), mirror=flip)
+        example = _augment_boxes.detr_view(example, rng, *_detr_sizes(size, longest), mirror=False)  # mirrored below, as all are
     elif tuple(zoom) != (1, 1):
         canvas = _augment_boxes.shorter_size(_augment._image_size(example), size, longest or size)
         example = _augment_boxes.scale_jitter(example, rng, canvas, zoom[0], zoom[1])
     else:
         example = _resized(example, size, longest)
-    if flip and crop != "detr":
+    if flip:
         example = _augment.flip(example, rng)
     if photometric:
         example = _augment_plane.photometric(example, rng, photometric)

@@ -69,7 +69,7 @@ def rows(job: Job, task: Task) -> tuple[Rows, dict[str, str]]:
                 raise
             unreadable[error.name] = str(error)
             out.append(_stand_in(job, index, task, k, error))
-    out = alike(out, job.buckets) if job.buckets else out
+    out = alike(out, job.buckets)
     stacked = stack(out, lambda k: source.name(real[k]))
     return {**{key: _padded(value, valid) for key, value in stacked.items()}, "valid": valid}, unreadable
 
