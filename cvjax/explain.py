@@ -44,9 +44,10 @@ def explain_files(config: ConfigDict, folder: Path, paths: list[str], method: st
     e, state = predict.finished(config, folder, which, "explain")
     if e.info.task == "segmentation":
         raise UserError(f"explain is for networks with one answer a picture, and {folder} has one for every pixel; use predict")
-    if (e.info.task == "detection") != (method == "queries"):
-        raise UserError(f"--method={method} is for networks that {'name the picture' if method != 'queries' else 'find objects'}; "
-                        f"of {folder} use --method={'queries' if method != 'queries' else 'attention'}")  # fmt: skip
+    if e.info.task == "detection" and method != "queries":
+        raise UserError(f"--method={method} is for networks that name the picture; of {folder} use --method=queries")
+    if e.info.task != "detection" and method == "queries":
+        raise UserError(f"--method=queries is for networks that find objects; of {folder} use --method=attention")
     if method == "queries":
         look_of_each = explain_queries.drawer(e, state)
         predict.draw_each(e, state, files, out, TABLE, partial(_draw_queries, e, look_of_each))
