@@ -117,10 +117,13 @@ _fast.defvjp(_fast_forward, _fast_backward)
 def _forward(x: Array, kernel: Array, stride: int) -> Array:
     """Two neighbouring pixels at once where the channels are few: `kernel` beside itself, one step to the right.
 
-    XLA's fast library takes no convolution of 16 channels or fewer; a third more products, but several times faster.
+    XLA's fast library takes no convolution of 16 channels or fewer; a third more products, but several times faster. Of a picture's
+    three channels it makes some tens two to four times as fast when a fourth, of zeros, stands beside them.
     """
     b, h, w, i = x.shape
     k, _, _, o = kernel.shape
+    if i == 3 and 16 < o < 64 and k > 1:
+        x, kernel = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, 1))), jnp.pad(kernel, ((0, 0), (0, 0), (0, 1), (0, 0)))
     if stride > 1 or k == 1 or k % 2 == 0 or w % 2 or max(i, o) > 16:
         return plain(x, kernel, stride)
     pair = jnp.concatenate([jnp.pad(kernel, ((0, 0), (n, 1 - n), (0, 0), (0, 0))) for n in (0, 1)], -1)

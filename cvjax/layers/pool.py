@@ -5,6 +5,7 @@ b batch · h w height, width · c channels · p q height, width of the result
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 
 import flax.linen as nn
@@ -48,14 +49,19 @@ def _fast_backward(size: int, stride: int, pad: int, shape: tuple[int, int], sou
     """Pixels whose row and column leave the same remainders by the stride are summed together, then interleaved."""
     (h, w), (b, p, q, c), reach = shape, g.shape, -(-size // stride)
     rows, columns = p + reach - 1, q + reach - 1
-    parts = [[jnp.zeros((b, rows, columns, c), g.dtype)] * stride for _ in range(stride)]
-    for tap in range(size * size):
-        i, j = divmod(tap, size)
-        hit = jnp.where(source == tap, g, 0)
-        before = (i // stride, j // stride)
-        around = [(0, 0), (before[0], rows - p - before[0]), (before[1], columns - q - before[1]), (0, 0)]
-        parts[i % stride][j % stride] += jnp.pad(hit, around)
-    x = jnp.stack([jnp.stack(part, 3) for part in parts], 2).reshape(b, rows * stride, columns * stride, c)
+    around = ((0, 0), (reach - 1, reach - 1), (reach - 1, reach - 1), (0, 0))
+    g, source = jnp.pad(g, around), jnp.pad(source, around)
+
+    def part(row: int, column: int) -> Array:
+        total = jnp.zeros((b, rows, columns, c), g.dtype)
+        for i, j in itertools.product(range(row, size, stride), range(column, size, stride)):
+            y, x = reach - 1 - i // stride, reach - 1 - j // stride
+            window = (slice(None), slice(y, y + rows), slice(x, x + columns))
+            total += jnp.where(source[window] == i * size + j, g[window], 0)
+        return total
+
+    x = jnp.stack([jnp.stack([part(i, j) for j in range(stride)], 3) for i in range(stride)], 2)
+    x = x.reshape(b, rows * stride, columns * stride, c)
     spare = [max(0, pad + n - m * stride) for n, m in ((h, rows), (w, columns))]
     x = jnp.pad(x, ((0, 0), (0, spare[0]), (0, spare[1]), (0, 0)))
     return (x[:, pad : pad + h, pad : pad + w],)
