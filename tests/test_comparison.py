@@ -1,6 +1,7 @@
 """What a study's report says: statistics against closed forms, and verdicts on made-up runs whose answer is known."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,8 @@ from scipy import stats
 from cvjax import plan
 from cvjax.report import report
 from cvjax.reporting import comparison, comparison_page, statistics
+from cvjax.reporting.importance import importance
+from cvjax.reporting.runs import Run
 
 
 def test_sign_flip_is_exact():
@@ -153,3 +156,16 @@ def test_curves_of_probes_are_means_over_finished_seeds(tmp_path):
         found[seed] = SimpleNamespace(path=folder, finished=seed < 2)
     c = SimpleNamespace(arms={"ODE-Net": found, "pending": {0: None}})
     assert comparison.curves(c) == {("error", "tolerance"): {"ODE-Net": [[0.1, 0.01], [2.0, 4.0]]}}
+
+
+def test_what_is_left_to_the_network_counts_and_what_another_setting_says_does_not():
+    arms = [(0.5, {"loss": 1}), (0.5, {"loss": 0}), (0.9, {"loss": 1, "layers": 0}), (0.1, {"loss": 1, "layers": 1})]
+    shares = importance(_runs(arms), ["loss", "layers", "seed"], "val/top1")
+    assert shares["layers"] > 0.9 and set(shares) == {"loss", "layers", "seed"}
+    optimisers = [(0.5, {"momentum": 0.9, "name": "sgd"}), (0.9, {"b1": 0.9, "name": "adam"}), (0.1, {"name": "lion"})]
+    assert set(importance(_runs(optimisers), ["momentum", "b1", "name", "seed"], "val/top1")) == {"name", "seed"}
+
+
+def _runs(arms):
+    finished = [(seed, {"state": "finished", "final": {"val/top1": top + seed / 100}}, given) for seed in range(3) for top, given in arms]
+    return [Run(Path(), {"seed": seed, **given}, [], status, [], {}) for seed, status, given in finished]

@@ -9,26 +9,28 @@ from cvjax.reporting import runs
 from cvjax.reporting.runs import Run
 
 FEWEST = 8  # finished runs below which nothing is said
+UNSAID = "unsaid"  # the value of a setting that is left to the network
 
 
 def importance(found: Sequence[Run], keys: Sequence[str], metric: str) -> dict[str, float]:
     """Share of the variance that each setting explains, the largest first (fANOVA: Hutter, Hoos & Leyton-Brown 2014), by Optuna.
 
-    Empty for fewer than 8 finished runs or when nothing differs.
+    A setting that some runs leave to the network counts there as a value of its own; unless it then says no more than another setting, as
+    the momentum says that the optimiser is SGD. Empty for fewer than 8 finished runs or when nothing differs.
     """
     judged = [(run, value) for run in found if run.finished and (value := runs.final(run, metric)) is not None and np.isfinite(value)]
-    found_in_all = [key for key in keys if all(key in run.config for run, _ in judged)]
-    differ = [key for key in found_in_all if len({_word(run.config[key]) for run, _ in judged}) > 1]
+    said = {key: [_word(run.config.get(key, UNSAID)) for run, _ in judged] for key in keys}
+    differ = [key for key in said if len(set(said[key])) > 1 and not (UNSAID in said[key] and _repeats(said, key))]
     if len(judged) < FEWEST or not differ or len({value for _, value in judged}) < 2:
         return {}
     import optuna  # a second or more, with all that it loads
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-    spaces = {key: _distribution([run.config[key] for run, _ in judged]) for key in differ}
+    spaces = {key: _distribution(said[key]) for key in differ}
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study()
-    for run, value in judged:
-        params = {key: _word(run.config[key]) for key in spaces}
+    for i, (_, value) in enumerate(judged):
+        params = {key: said[key][i] for key in spaces}
         study.add_trial(optuna.trial.create_trial(params=params, distributions=spaces, value=value))
     return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
 
@@ -37,11 +39,19 @@ def _distribution(values: list[Any]) -> Any:
     """What the values of a setting were drawn from, as far as they say."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-    distinct = {_word(value) for value in values}
+    distinct = set(values)
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in distinct):
         low, high = float(min(distinct)), float(max(distinct))
         return FloatDistribution(low, high, log=low > 0 and high / low >= 10)
     return CategoricalDistribution(sorted(distinct, key=str))
+
+
+def _repeats(said: dict[str, list[Any]], key: str) -> bool:
+    """Whether a setting that comes before it, or one that all runs say, tells apart every run that it does."""
+    keys = [other for other in said if other not in (key, "seed")]
+    earlier = list(said)[: list(said).index(key)]
+    finer = [other for other in keys if len(set(zip(said[other], said[key], strict=True))) == len(set(said[other]))]
+    return any(other in earlier or UNSAID not in said[other] for other in finer)
 
 
 def _word(value: Any) -> Any:

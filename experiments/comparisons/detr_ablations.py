@@ -1,8 +1,9 @@
 """What a DETR needs (Carion et al. 2020, arXiv:2005.12872, section 4.2): layers of the encoder, parts of the loss, knowledge of places.
 
 The small network of experiments/detr_shapes.py, with 10 queries, on the easiest drawn shapes (`difficulty` 0: up to three); every arm lacks
-one thing. 1,000 steps, the last 150 at a tenth of the rate, as the paper lowers it; 3 seeds. Budget: 4 CPU-hours.
+one thing. 1,000 steps, the last 150 at a tenth of the rate, as the paper lowers it; 3 seeds. Budget: 3 CPU-hours.
 
+Result:   AP 58 %; 31 without auxiliary losses, 39 without places, 67 without an encoder; docs/results/detr_ablations.md
 Run:      python launch.py compare --study=experiments/comparisons/detr_ablations.py --workdir=runs/detr_ablations
 """
 
