@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import signal
 import sys
 from importlib.util import find_spec
@@ -37,11 +38,11 @@ def prepare() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.set_verbosity(logging.FATAL)  # what Orbax logs as an error is told again, in words, by whoever catches it
     if not accelerated():
-        devices = min(8, 1 << (cores().bit_length() - 1))
-        _add_flag("xla_force_host_platform_device_count", str(devices))
+        _add_flag("xla_force_host_platform_device_count", str(min(8, 1 << (cores().bit_length() - 1))))
         # The size of XLA's thread pool. With a thread per core, devices that wait for each other can hold all of them; one device waits
         # for none, and its every operation cut in 16 costs it a third of its time.
-        os.environ.setdefault("NPROC", "16" if devices > 1 else "2")
+        devices = re.findall(r"device_count=(\d+)", os.environ["XLA_FLAGS"])
+        os.environ.setdefault("NPROC", "2" if devices[-1:] == ["1"] else "16")  # where the flag stands twice, the last one holds
         _keep_memory()
         # Keeps the barriers of layers/conv.py and layers/norm.py alive until XLA fuses; a tenth of a ResNet-20's step.
         _add_flag("xla_disable_hlo_passes", "optimization-barrier-expander,cse_barrier_expander")

@@ -164,6 +164,8 @@ def test_what_is_left_to_the_network_counts_and_what_another_setting_says_does_n
     assert shares["layers"] > 0.9 and set(shares) == {"loss", "layers", "seed"}
     optimisers = [(0.5, {"momentum": 0.9, "name": "sgd"}), (0.9, {"b1": 0.9, "name": "adam"}), (0.1, {"name": "lion"})]
     assert set(importance(_runs(optimisers), ["momentum", "b1", "name", "seed"], "val/top1")) == {"name", "seed"}
+    drawn = [(0.1 + 0.8 * (i % 2), {"lr": i / 7, **({"drop": 0.5} if i % 2 else {})}) for i in range(16)]
+    assert importance(_runs(drawn)[:16], ["lr", "drop"], "val/top1")["drop"] > 0.9
 
 
 def _runs(arms):

@@ -8,7 +8,7 @@ from cvjax import environment
 
 
 def prepared(monkeypatch, cores=6, **variables):
-    for name in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR", "JAX_PLATFORMS", "XDG_CACHE_HOME"):
+    for name in ("XLA_FLAGS", "NPROC", "JAX_COMPILATION_CACHE_DIR", "JAX_PLATFORMS", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -22,6 +22,12 @@ def prepared(monkeypatch, cores=6, **variables):
 def test_devices_are_a_power_of_two_so_that_batches_divide(monkeypatch):
     for cores, devices in ((1, 1), (2, 2), (6, 4), (12, 8), (96, 8)):
         assert prepared(monkeypatch, cores)["XLA_FLAGS"].split()[0] == f"--xla_force_host_platform_device_count={devices}"
+
+
+def test_devices_that_wait_for_each_other_have_threads_to_spare(monkeypatch):
+    assert prepared(monkeypatch, 1)["NPROC"] == "2" and prepared(monkeypatch, 6)["NPROC"] == "16"
+    flag = "--xla_force_host_platform_device_count="
+    assert prepared(monkeypatch, 1, XLA_FLAGS=f"{flag}1 {flag}8")["NPROC"] == "16" and prepared(monkeypatch, 1, NPROC="5")["NPROC"] == "5"
 
 
 def test_what_the_user_set_stays(monkeypatch):

@@ -47,8 +47,8 @@ def _distribution(values: list[Any]) -> Any:
 
 
 def _repeats(said: dict[str, list[Any]], key: str) -> bool:
-    """Whether a setting that comes before it, or one that all runs say, tells apart every run that it does."""
-    keys = [other for other in said if other not in (key, "seed")]
+    """Whether a setting that comes before it, or one that all runs say, tells apart every run that it does; not one drawn anew for each."""
+    keys = [other for other in said if other not in (key, "seed") and len(set(said[other])) < len(said[other])]
     earlier = list(said)[: list(said).index(key)]
     finer = [other for other in keys if len(set(zip(said[other], said[key], strict=True))) == len(set(said[other]))]
     return any(other in earlier or UNSAID not in said[other] for other in finer)
