@@ -19,7 +19,7 @@ def importance(found: Sequence[Run], keys: Sequence[str], metric: str) -> dict[s
     the momentum says that the optimiser is SGD. Empty for fewer than 8 finished runs or when nothing differs.
     """
     judged = [(run, value) for run in found if run.finished and (value := runs.final(run, metric)) is not None and np.isfinite(value)]
-    said = {key: [_word(run.config.get(key, UNSAID)) for run, _ in judged] for key in keys}
+    said = {key: [_word(run.config[key]) if key in run.config else UNSAID for run, _ in judged] for key in keys}
     differ = [key for key in said if len(set(said[key])) > 1 and not (UNSAID in said[key] and _repeats(said, key))]
     if len(judged) < FEWEST or not differ or len({value for _, value in judged}) < 2:
         return {}
