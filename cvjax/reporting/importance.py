@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from cvjax.reporting import runs
+from cvjax.reporting import runs, words
 from cvjax.reporting.runs import Run
 
 FEWEST = 8  # finished runs below which nothing is said
-UNSAID = "unsaid"  # the value of a setting that is left to the network
 
 
 def importance(found: Sequence[Run], keys: Sequence[str], metric: str) -> dict[str, float]:
@@ -19,8 +18,8 @@ def importance(found: Sequence[Run], keys: Sequence[str], metric: str) -> dict[s
     the momentum says that the optimiser is SGD. Empty for fewer than 8 finished runs or when nothing differs.
     """
     judged = [(run, value) for run in found if run.finished and (value := runs.final(run, metric)) is not None and np.isfinite(value)]
-    said = {key: [_word(run.config[key]) if key in run.config else UNSAID for run, _ in judged] for key in keys}
-    differ = [key for key in said if len(set(said[key])) > 1 and not (UNSAID in said[key] and _repeats(said, key))]
+    said = {key: [_word(run.config[key]) if key in run.config else words.MISSING for run, _ in judged] for key in keys}
+    differ = [key for key in said if len(set(said[key])) > 1 and not (words.MISSING in said[key] and _repeats(said, key))]
     if len(judged) < FEWEST or not differ or len({value for _, value in judged}) < 2:
         return {}
     import optuna  # a second or more, with all that it loads
@@ -48,10 +47,10 @@ def _distribution(values: list[Any]) -> Any:
 
 def _repeats(said: dict[str, list[Any]], key: str) -> bool:
     """Whether a setting that comes before it, or one that all runs say, tells apart every run that it does; not one drawn anew for each."""
-    keys = [other for other in said if other not in (key, "seed") and len(set(said[other])) < len(said[other])]
+    others = [other for other in said if other not in (key, "seed") and len(set(said[other])) < len(said[other])]
     earlier = list(said)[: list(said).index(key)]
-    finer = [other for other in keys if len(set(zip(said[other], said[key], strict=True))) == len(set(said[other]))]
-    return any(other in earlier or UNSAID not in said[other] for other in finer)
+    finer = [other for other in others if len(set(zip(said[other], said[key], strict=True))) == len(set(said[other]))]
+    return any(other in earlier or words.MISSING not in said[other] for other in finer)
 
 
 def _word(value: Any) -> Any:
